@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* THE layout of every map: Python's is generated from this file's BTF (tools/generate.py).
+ * All integers are in host order, ports included, unless a field says otherwise; addresses are
+ * 16 bytes in network order, IPv4 as ::ffff:a.b.c.d.
+ *
+ * A VERSIONED word holds an old and a new number and the generation (modulo 2^16) since which the
+ * new one counts: old 24 bits | new 24 bits << 24 | since << 48. A packet reads the generation
+ * once and picks by it, so whatever was written for the next generation takes effect at the flip
+ * of one number. Where old equals new, since is meaningless. Words whose old and new differ are
+ * levelled (old := new) before they are 2^14 generations old. */
+#ifndef CLOCHE_TYPES_H
+#define CLOCHE_TYPES_H
+
+#define CLOCHE_LAYOUT 1
+
+/* Indexes into the atoms map: protocol slot << 16 | port. For ICMP the port is type << 8 | code,
+ * for SLOT_OTHER it is the protocol number. */
+enum protocol_slot { SLOT_TCP, SLOT_UDP, SLOT_SCTP, SLOT_ICMP, SLOT_ICMPV6, SLOT_OTHER, SLOT_COUNT };
+#define ATOMS_SIZE (SLOT_OTHER * 65536 + 256)
+
+/* A row's number counts units of this many cells in the cells map. */
+#define ROW_UNIT 16
+
+enum verdict { VERDICT_UNSET, VERDICT_ALLOW, VERDICT_DENY, VERDICT_NEXT };
+
+/* A cell: verdict bits 0-1, shadow verdict bits 2-3, local rule number bits 4-31 (0: no rule). */
+#define CELL_VERDICT(cell) ((cell) & 3)
+#define CELL_SHADOW(cell) ((cell) >> 2 & 3)
+#define CELL_RULE(cell) ((cell) >> 4)
+
+/* --- config: one entry --- */
+enum age { /* which age limit a flow state has; indexes config.ages */
+	AGE_TCP_OPENING, AGE_TCP_OPEN, AGE_TCP_CLOSING, AGE_UDP, AGE_UDP_REPLIED, AGE_ICMP, AGE_OTHER,
+	AGE_CUT, AGE_FRAGMENT, AGE_AFFINITY_UNUSED, AGE_COUNT = 12
+};
+#define CONFIG_EVENTS_OFF 1  /* send no events (benchmarks only) */
+struct config {
+	__u64 generation;         /* 0: none is active, everything is denied */
+	__u64 clock_ns;           /* not 0: the time; else bpf_ktime */
+	__u64 hash_key[2];        /* of the backend choice */
+	__u64 ages[AGE_COUNT];    /* ns */
+	__u8 gateway4[16];        /* what endpoints have as their gateway */
+	__u8 gateway6[16];
+	__u8 hairpin4[16];        /* what an endpoint sees itself as when it reaches itself by a service */
+	__u8 hairpin6[16];
+	__u32 stack_ifindex;      /* the instance's device, whose receive side is the host's stack */
+	__u32 host_mark;          /* the mark bit by which mark_host tells from_stack: sent by the host itself */
+	__u8 stack_mac[6];        /* that device's own MAC */
+	__u16 pad;
+	__u32 flags;              /* CONFIG_* */
+	__u32 event_rate;         /* events per second and endpoint */
+	__u32 event_burst;
+};
+
+/* --- links: ifindex -> endpoint number (u32 -> u32) --- */
+
+/* --- endpoints: array by endpoint number --- */
+enum endpoint_state { ENDPOINT_ABSENT, ENDPOINT_CLOSED, ENDPOINT_OPEN };
+struct endpoint {
+	__u64 egress;             /* VERSIONED set; 0: no policy in this direction */
+	__u64 ingress;            /* VERSIONED set */
+	__u32 state;              /* enum endpoint_state */
+	__u32 ifindex;            /* host side of its veth */
+	__u32 network;
+	__u32 incarnation;        /* never reused */
+	__u8 mac[6];              /* the container's */
+	__u8 gateway_mac[6];      /* the host side's */
+	__u32 flags;
+	__u8 address4[16];        /* its first IPv4 address, all zero if none: quick source check */
+	__u8 address6[16];        /* its first IPv6 address */
+	__u32 slot_first;         /* its region of flow_slots */
+	__u32 slot_count;         /* its quota of flows */
+	__u32 pad[2];
+};
+
+/* --- addresses: hash; the addresses that are known one by one --- */
+struct address_key {
+	__u32 network;
+	__u8 address[16];
+};
+#define ADDRESS_HOST 1       /* this host's own: counts only for what the host itself sends or gets */
+#define ADDRESS_SERVICE 2    /* a service's: look further in services */
+#define ADDRESS_GATEWAY 4    /* the endpoints' gateway */
+#define ADDRESS_HAIRPIN 8    /* the reserved source of pods that reach themselves */
+struct address {
+	__u64 class_;             /* VERSIONED class */
+	__u32 endpoint;           /* number if on this host, else 0 */
+	__u32 flags;              /* ADDRESS_* */
+};
+
+/* --- prefixes: LPM; all other addresses --- */
+struct prefix_key {
+	__u32 bits;               /* 32 + prefix length */
+	__u32 network_be;         /* network order, as the trie compares from the first bit */
+	__u8 address[16];
+};
+#define PREFIX_OURS 1        /* a range of this network's endpoints: never sent outside */
+struct prefix {
+	__u64 class_;             /* VERSIONED class */
+	__u32 flags;
+	__u32 pad;
+};
+
+/* --- atoms: array of VERSIONED u64, index see above ---
+ * --- rows: array of VERSIONED u64 row numbers, index set * max_classes + class; 0: no row, deny ---
+ * --- cells: array of u32, index row * ROW_UNIT + atom --- */
+
+/* --- sets: array by set number --- */
+#define SET_NAMES 1          /* has rules by domain name: look in names first */
+struct set {
+	__u32 counter_first;      /* where its rules' counters begin; local rule 0 counts defaults */
+	__u32 rules;              /* how many counters it has, rule 0 included */
+	__u32 flags;              /* SET_* */
+	__u32 pad;
+};
+
+/* --- names: hash; what a domain name's look-up added --- */
+struct name_key {
+	__u32 endpoint;
+	__u8 address[16];
+};
+struct name_entry {
+	__u64 expires_ns;
+	__u32 cell;
+	__u32 pad;
+};
+
+/* --- services: hash --- */
+struct service_key {
+	__u32 network;
+	__u8 address[16];
+	__u16 port;
+	__u8 protocol;
+	__u8 pad;
+};
+struct service {
+	__u32 number;             /* of the service port, never reused while flows may know it */
+	__u32 first;              /* its backends: first..first+count in backends */
+	__u32 count;              /* 0: refused with no-backend */
+	__u32 epoch;              /* grows whenever the list changes */
+	__u32 affinity_seconds;   /* 0: none */
+	__u32 pad;
+};
+/* --- backends: array --- */
+struct backend {
+	__u8 address[16];
+	__u16 port;
+	__u16 pad;
+	__u32 service;            /* number */
+};
+/* --- members: hash; is this (still) a backend of that service port? -> u32 1 --- */
+struct member_key {
+	__u32 service;
+	__u8 address[16];
+	__u16 port;
+	__u16 pad;
+};
+/* --- affinity: hash; where a client's last connection went --- */
+struct affinity_key {
+	__u32 service;
+	__u32 network;
+	__u8 client[16];
+};
+struct affinity {
+	__u64 seen_ns;
+	__u8 address[16];
+	__u16 port;
+	__u16 pad[3];
+};
+
+/* --- flows: hash. One entry for both directions; "low" is the side whose (address, port) is
+ * lower as bytes in network order. A service's flow has a second entry, kind FLOW_TRANSLATION,
+ * under what the client wrote. Incarnations are 0 for what is not an endpoint of this host. --- */
+enum flow_kind { FLOW_PLAIN, FLOW_TRANSLATION };
+struct flow_key {
+	__u32 network;
+	__u32 low_incarnation;
+	__u32 high_incarnation;
+	__u16 low_port;
+	__u16 high_port;
+	__u8 low[16];
+	__u8 high[16];
+	__u8 protocol;
+	__u8 kind;
+	__u8 pad[2];
+};
+#define FLOW_OPENED_BY_HIGH 1
+#define FLOW_STACK 2          /* opened by what came through the host's stack: replies go there */
+#define FLOW_HOST 4           /* opened by the host itself, or towards the host's own address */
+#define FLOW_TRANSLATED 8     /* has a service's address in front of the receiver's */
+#define FLOW_HAIRPIN 16
+#define FLOW_REPLIED 32
+#define FLOW_FIN_LOW 64
+#define FLOW_FIN_HIGH 128
+struct flow {
+	__u64 generation;         /* judged by; written after action, never newer */
+	__u64 seen_ns;
+	__u64 opened_ns;
+	__u8 age;                 /* enum age: its state */
+	__u8 action;              /* enum verdict */
+	__u8 reason;              /* when denied */
+	__u8 pad0;
+	__u32 flags;              /* FLOW_* */
+	__u32 owner;              /* endpoint number whose quota it counts in */
+	__u32 slot;               /* its index in flow_slots */
+	__u8 service_address[16]; /* TRANSLATED: what the client wrote. kind TRANSLATION: the backend */
+	__u16 service_port;
+	__u16 icmp;               /* type << 8 | code of the packet that opened it */
+	__u32 service;            /* number */
+	__u32 epoch;              /* the service's when the backend was last confirmed */
+	__u32 pad2;
+};
+/* --- flow_slots: array of flow_key, each endpoint has a region: who to evict --- */
+/* --- owners: array by endpoint number; program-written side of the quota --- */
+struct owner {
+	__u32 hand;               /* the next slot to look at, relative to the region */
+	__u32 used;
+	__u64 event_tokens;       /* token bucket of events, scaled by 2^20 */
+	__u64 event_time_ns;
+	__u64 events_suppressed;
+};
+
+/* --- fragments: hash --- */
+struct fragment_key {
+	__u32 network;
+	__u32 incarnation;        /* the sender's, 0 when it came through the stack */
+	__u8 source[16];          /* as on the wire, before translation */
+	__u8 destination[16];
+	__u32 id;
+	__u8 protocol;            /* IPv6: 0 */
+	__u8 pad[3];
+};
+#define FRAGMENT_WORDS 128
+struct fragment {
+	__u64 seen_ns;
+	__u8 new_source[16];      /* after translation */
+	__u8 new_destination[16];
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 protocol;
+	__u8 verdict;
+	__u8 reason;
+	__u8 delivery;            /* enum delivery */
+	__u32 endpoint;           /* whom it is delivered to */
+	__u32 last;               /* payload length once the last fragment was seen, else 0 */
+	__u32 have;               /* payload bytes seen; when it reaches last, the entry goes */
+	__u32 pad;
+	__u64 seen[FRAGMENT_WORDS]; /* a bit for each 8 bytes of payload */
+};
+
+/* --- events: ring buffer --- */
+enum event_kind { EVENT_NEW, EVENT_DROP, EVENT_CLOSED, EVENT_CUT };
+struct event {
+	__u64 time_ns;
+	__u64 generation;
+	__u8 kind;                /* enum event_kind */
+	__u8 verdict;
+	__u8 reason;
+	__u8 protocol;
+	__u16 source_port;
+	__u16 destination_port;
+	__u8 source[16];
+	__u8 destination[16];     /* after translation */
+	__u8 service_address[16]; /* zero where no service was named */
+	__u16 service_port;
+	__u16 pad;
+	__u32 network;
+	__u32 source_endpoint;    /* number or 0 */
+	__u32 destination_endpoint;
+	__u32 egress_set;
+	__u32 egress_rule;        /* local to the set */
+	__u32 ingress_set;
+	__u32 ingress_rule;
+	__u32 source_class;
+	__u32 destination_class;
+	__u32 atom;
+	__u32 suppressed;         /* events of this endpoint not sent since the last that was */
+};
+
+/* --- counters: per-CPU array, sets[set].counter_first + local rule --- */
+struct counter {
+	__u64 allowed;            /* new flows */
+	__u64 denied;
+};
+/* --- reasons: per-CPU array of u64 by enum reason; 0 counts what passed --- */
+
+/* --- what the program leaves in skb->cb[0..4], for test-run --- */
+enum delivery {
+	DELIVER_NOWHERE,          /* dropped */
+	DELIVER_ENDPOINT,         /* to the endpoint in cb[2] >> 16 */
+	DELIVER_STACK,            /* to the host's stack */
+	DELIVER_BACK,             /* answered: out where it came from (ARP, ND, reset, unreachable) */
+	DELIVER_PASS              /* left to the stack as it is (uplinks) */
+};
+/* cb[0] = verdict | reason << 8 | delivery << 16 | direction that decided << 24 (0 egress, 1 ingress, 2 neither)
+ * cb[1] = set | atom << 16        cb[2] = class | endpoint number << 16
+ * cb[3] = local rule              cb[4] = backend's index in backends + 1, 0: none */
+
+#endif
