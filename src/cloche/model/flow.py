@@ -9,7 +9,7 @@ import msgspec
 from cloche.model.address import Address
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
-from cloche.model.topology import DEFAULT_NETWORK
+from cloche.model.topology import DEFAULT_NETWORK, Backend
 
 SECOND = 1_000_000_000
 
@@ -101,12 +101,26 @@ class Packet(msgspec.Struct, frozen=True):
     quoted: Packet | None = None
     fragment: Fragment | None = None
     network: int = DEFAULT_NETWORK
+    target: Address | None = None
+    """What a neighbour solicitation (ICMPv6 135, hop limit 255, code 0) asks for; None for one that is not."""
+
+
+class Delivery(IntEnum):
+    """Where a packet goes; numbers as ``enum delivery`` in ``bpf/types.h``."""
+
+    NOWHERE = 0
+    ENDPOINT = 1
+    STACK = 2
+    BACK = 3
+    PASS = 4
 
 
 class Decision(msgspec.Struct, frozen=True):
     """The answer about one packet. ``deciding`` is the direction that denied, None when neither did.
 
-    ``source``/``destination`` are after translation, ``destination_port`` too.
+    ``source``/``destination`` are after translation, the ports too. The judges of policy alone leave
+    ``delivery``, ``endpoint`` (the key of the endpoint delivered to) and ``backend`` (what a service's
+    packet was translated to) as they are; the tracker fills them.
     """
 
     verdict: Verdict
@@ -117,6 +131,10 @@ class Decision(msgspec.Struct, frozen=True):
     destination_port: int = 0
     egress_rule: RuleName | None = None
     ingress_rule: RuleName | None = None
+    source_port: int = 0
+    delivery: Delivery = Delivery.NOWHERE
+    endpoint: str = ""
+    backend: Backend | None = None
 
 
 class RuleName(msgspec.Struct, frozen=True, order=True):
