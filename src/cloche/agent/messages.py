@@ -1,0 +1,245 @@
+"""What the agent's socket speaks: the requests and replies, shared by its server and its client."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from cloche.errors import Finding
+from cloche.orchestrators.sandbox import Manifest
+
+
+class Mode(StrEnum):
+    """How manifests that arrive meet those that are there."""
+
+    MERGE = "merge"
+    REPLACE = "replace"
+
+
+class ApplyRequest(msgspec.Struct, frozen=True):
+    """POST /v1/apply: put these; with ``REPLACE`` whatever is not among them goes."""
+
+    manifests: tuple[Manifest, ...]
+    mode: Mode = Mode.MERGE
+
+
+class DeleteRequest(msgspec.Struct, frozen=True):
+    """POST /v1/delete: these objects go; names that are not there are findings."""
+
+    manifests: tuple[Manifest, ...]
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What a change came to, once it is active. ``timings_ms`` by stage, ``total`` among them."""
+
+    generation: int
+    digest: str
+    namespaces: int
+    endpoints: int
+    policies: int
+    services: int
+    writes: int
+    findings: tuple[Finding, ...]
+    timings_ms: dict[str, float]
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a request was refused (HTTP 4xx, 5xx); nothing was changed. ``costs`` when it was too big."""
+
+    message: str
+    findings: tuple[Finding, ...] = ()
+    costs: tuple[tuple[str, int], ...] = ()
+    what: str = ""
+    needed: int = 0
+    capacity: int = 0
+
+
+class Status(msgspec.Struct, frozen=True):
+    """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know."""
+
+    instance: str
+    version: str
+    pid: int
+    generation: int
+    digest: str
+    namespaces: int
+    endpoints: int
+    policies: int
+    services: int
+    pod_ranges: tuple[str, ...]
+    service_ranges: tuple[str, ...]
+    uptime_s: float
+    adopted: bool
+    loop_longest_block_ms: float
+    compile_ms: float
+    writes_last: int
+    writes_total: int
+    events_seen: int
+    events_suppressed: int
+    flows_expired: int
+    worker_starts: int
+    responder_pid: int
+    problems: tuple[str, ...] = ()
+
+
+class Show(StrEnum):
+    """What GET /v1/show/KIND lists."""
+
+    ENDPOINTS = "endpoints"
+    POLICIES = "policies"
+    CLASSES = "classes"
+    GENERATIONS = "generations"
+    SERVICES = "services"
+    FLOWS = "flows"
+    MAPS = "maps"
+
+
+class ShownEndpoint(msgspec.Struct, frozen=True):
+    """One endpoint; ``state`` is absent, closed or open; sets are numbers, 0 for no policy."""
+
+    endpoint: str
+    addresses: tuple[str, ...]
+    state: str
+    number: int
+    incarnation: int
+    link: str
+    network_namespace: str
+    egress_set: int
+    ingress_set: int
+    labels: dict[str, str]
+    ports: tuple[str, ...]
+    workload: str
+    system: bool
+
+
+class ShownPolicy(msgspec.Struct, frozen=True):
+    """One policy; ``subjects`` are the endpoints it protects; -1 rules: silent in that direction."""
+
+    policy: str
+    subjects: tuple[str, ...]
+    egress_rules: int
+    ingress_rules: int
+    origin: str
+
+
+class ShownClass(msgspec.Struct, frozen=True):
+    """One class: how many addresses and prefixes have it, and the first few by name."""
+
+    number: int
+    addresses: int
+    prefixes: int
+    members: tuple[str, ...]
+
+
+class ShownGeneration(msgspec.Struct, frozen=True):
+    """One generation since the agent started, newest first; ``since`` in Unix seconds."""
+
+    generation: int
+    active: bool
+    since: float
+    digest: str
+    writes: int
+    compile_ms: float
+    cause: str
+
+
+class ShownService(msgspec.Struct, frozen=True):
+    """One port of a service."""
+
+    service: str
+    addresses: tuple[str, ...]
+    port: str
+    backends: tuple[str, ...]
+    affinity_seconds: int
+    system: bool
+
+
+class ShownFlow(msgspec.Struct, frozen=True):
+    """One live flow as opened; ``service`` is what the client wrote, empty without; ages in s."""
+
+    source: str
+    source_address: str
+    source_port: int
+    destination: str
+    destination_address: str
+    port: str
+    state: str
+    action: str
+    reason: str
+    generation: int
+    service: str
+    age_s: float
+    idle_s: float
+
+
+class ShownMap(msgspec.Struct, frozen=True):
+    """One kernel map: entries used (-1: not counted) and how many it holds."""
+
+    map: str
+    entries: int
+    capacity: int
+
+
+class RuleReference(msgspec.Struct, frozen=True):
+    """A rule for people: policy key, ``egress``/``ingress``, index (-1: the isolation itself), ``file:line``."""
+
+    policy: str
+    direction: str
+    index: int
+    origin: str
+
+
+class FlowEvent(msgspec.Struct, frozen=True):
+    """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint;
+    ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many)."""
+
+    time: float
+    kind: str
+    source: str = ""
+    source_address: str = ""
+    source_port: int = 0
+    destination: str = ""
+    destination_address: str = ""
+    port: str = ""
+    verdict: str = ""
+    reason: str = ""
+    rule: RuleReference | None = None
+    service: str = ""
+    generation: int = 0
+    suppressed: int = 0
+
+
+class ProbePair(msgspec.Struct, frozen=True):
+    """Send from the endpoint ``source`` to ``destination`` (an address as text) and ``port``."""
+
+    source: str
+    destination: str
+    protocol: int
+    port: int
+
+
+class Outcome(StrEnum):
+    """What a probe came to; ``UNPROBEABLE`` where this kernel or responder cannot send it."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+    UNPROBEABLE = "unprobeable"
+
+
+class ProbeResult(msgspec.Struct, frozen=True):
+    """The answer to one pair, in the order asked. ``answered_by`` is the endpoint that echoed."""
+
+    pair: ProbePair
+    outcome: Outcome
+    answered_by: str = ""
+    detail: str = ""
+    ms: float = 0.0
+
+
+class ProbeRequest(msgspec.Struct, frozen=True):
+    """POST /v1/probe. ``timeout_s`` is for one attempt, ``attempts`` before silence counts as deny."""
+
+    pairs: tuple[ProbePair, ...]
+    timeout_s: float = 0.5
+    attempts: int = 3

@@ -1,0 +1,90 @@
+"""One instance of Cloche: its name, its paths, its address ranges and how much its maps hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from cloche.errors import Finding, InputError
+from cloche.model.address import Address, Block, parse_block
+from cloche.tables.schema import Capacity
+
+DEFAULT_INSTANCE = "cloche0"
+INSTANCE_NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
+DEFAULT_POD_RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
+DEFAULT_SERVICE_RANGES = (parse_block("10.96.0.0/12"), parse_block("fd00:96::/112"))
+DNS_OFFSET = 10
+"""The resolver's service has the tenth address of each service range, as in Kubernetes' own installers."""
+
+
+class Config(msgspec.Struct, frozen=True):
+    """What an instance is made with; kept on disk, so that a restart finds the same."""
+
+    instance: str = DEFAULT_INSTANCE
+    pod_ranges: tuple[Block, ...] = DEFAULT_POD_RANGES
+    service_ranges: tuple[Block, ...] = DEFAULT_SERVICE_RANGES
+    capacity: Capacity = Capacity()
+    flow_history: int = 4096
+
+    @property
+    def run(self) -> Path:
+        """Sockets and process numbers; gone after a reboot."""
+        return Path("/run/cloche") / self.instance
+
+    @property
+    def state(self) -> Path:
+        """What a restart needs: manifests, attachments, counters."""
+        return Path("/var/lib/cloche") / self.instance
+
+    @property
+    def log(self) -> Path:
+        """The agent's log."""
+        return Path("/var/log/cloche") / f"{self.instance}.log"
+
+    @property
+    def socket(self) -> Path:
+        """Where the agent answers, root only."""
+        return self.run / "agent.sock"
+
+    @property
+    def pid_file(self) -> Path:
+        """The agent's process number."""
+        return self.run / "agent.pid"
+
+    @property
+    def responder_socket(self) -> Path:
+        """Where the responder answers."""
+        return self.run / "responder.sock"
+
+    @property
+    def dns_addresses(self) -> tuple[Address, ...]:
+        """The addresses of the resolver's service, one of each service range."""
+        return tuple(offset(block, DNS_OFFSET) for block in self.service_ranges)
+
+
+def offset(block: Block, count: int) -> Address:
+    """The address ``count`` after the block's first one."""
+    return Address((int.from_bytes(block.first(), "big") + count).to_bytes(16, "big"))
+
+
+def check(config: Config) -> None:
+    """Refuse an instance that cannot be: raises InputError with what is wrong and what to do."""
+    findings = []
+    if not INSTANCE_NAME.fullmatch(config.instance):
+        message = f"{config.instance!r} is no instance name"
+        hint = "a lower-case letter, then at most seven lower-case letters and digits: links are named by it"
+        findings.append(Finding("", 0, "instance", message, hint))
+    for field, ranges in (("pod range", config.pod_ranges), ("service range", config.service_ranges)):
+        for ipv4 in (True, False):
+            count = sum(block.ipv4 == ipv4 for block in ranges)
+            if count != 1:
+                family = "IPv4" if ipv4 else "IPv6"
+                findings.append(Finding("", 0, field, f"{count} {family} ranges", "one of each family"))
+    for pods in config.pod_ranges:
+        for services in config.service_ranges:
+            if pods.covers(services) or services.covers(pods):
+                findings.append(Finding("", 0, "pod range", f"{pods} overlaps the service range {services}"))
+    if findings:
+        raise InputError(findings)
