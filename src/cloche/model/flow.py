@@ -102,7 +102,7 @@ class Packet(msgspec.Struct, frozen=True):
     fragment: Fragment | None = None
     network: int = DEFAULT_NETWORK
     target: Address | None = None
-    """What a neighbour solicitation (ICMPv6 135, hop limit 255, code 0) asks for; None for one that is not."""
+    """What a neighbour solicitation (ICMPv6 135, hop limit 255, code 0) asks for; else None."""
 
 
 class Delivery(IntEnum):
