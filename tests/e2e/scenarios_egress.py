@@ -5,8 +5,9 @@ from __future__ import annotations
 from e2e.scenarios import Scenario, Step, addresses, policy
 
 OF_A = "podSelector: {matchLabels: {pod: a}}"
-A_IN_Y = "{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: y}}, podSelector: {matchLabels: {pod: a}}}"
-A_IN_X = "{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: x}}, podSelector: {matchLabels: {pod: a}}}"
+NAME = "kubernetes.io/metadata.name"
+A_IN = f"{{namespaceSelector: {{matchLabels: {{{NAME}: %s}}}}, podSelector: {{matchLabels: {{pod: a}}}}}}"
+A_IN_X, A_IN_Y = A_IN % "x", A_IN % "y"
 ONLY_80 = policy("only-80", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 80}]}]}")
 ALLOW_ALL = policy("allow-egress", "{podSelector: {}, policyTypes: [Egress], egress: [{}]}")
 TO_A_OF_Y = policy("to-a-of-y", f"{{{OF_A}, policyTypes: [Egress], egress: [{{to: [{A_IN_Y}]}}]}}")
@@ -95,8 +96,8 @@ EGRESS = (
                 (
                     policy(
                         "not-y",
-                        f"{{{OF_A}, policyTypes: [Egress], egress: [{{to: [{{namespaceSelector: {{matchExpressions:"
-                        " [{key: kubernetes.io/metadata.name, operator: NotIn, values: [y]}]}}]}]}",
+                        f"{{{OF_A}, policyTypes: [Egress], egress: [{{to: [{{namespaceSelector:"
+                        f" {{matchExpressions: [{{key: {NAME}, operator: NotIn, values: [y]}}]}}}}]}}]}}",
                     ),
                 ),
                 {"80/tcp": "deny x/a y/*"},

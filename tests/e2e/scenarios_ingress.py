@@ -22,7 +22,8 @@ def only(step: Step, *sources: str, port: str = "80/tcp") -> Step:
 
 
 FROM_Y = "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: y}}}]%s}"
-NOT_X = "namespaceSelector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: NotIn, values: [x]}]}"
+NAME = "kubernetes.io/metadata.name"
+NOT_X = f"namespaceSelector: {{matchExpressions: [{{key: {NAME}, operator: NotIn, values: [x]}}]}}"
 A_IN_Y = (
     "{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: y}},"
     " podSelector: {matchLabels: {pod: a}}}]}"
@@ -170,7 +171,8 @@ PORTS = (
                 (
                     policy(
                         "named-81",
-                        "{podSelector: {}, policyTypes: [Ingress], ingress: [{ports: [{port: serve-81-tcp}]}]}",
+                        "{podSelector: {}, policyTypes: [Ingress],"
+                        " ingress: [{ports: [{port: serve-81-tcp}]}]}",
                     ),
                 ),
                 {"81/tcp": "", "80/tcp": "deny * x/*"},
