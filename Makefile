@@ -1,0 +1,28 @@
+# The few things one does here. `make` alone lists them.
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+
+.PHONY: help demo check test kernel bench docs
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## bring up the shop, show its matrix, cut a live connection, measure, clean up
+	tools/demo
+
+check: ## style, types, who imports whom, no generated file stale
+	tools/check
+
+test: ## everything: set up, check, unit, kernel and end-to-end tests, the wheel
+	tools/test
+
+kernel: ## the real program by test-run (root)
+	$(PYTHON) -m pytest tests/kernel
+
+bench: ## speed against a bare veth pair and a bridge, measured here (root)
+	$(PYTHON) -m benchmarks
+
+docs: ## write docs/cli.md and docs/architecture.svg anew
+	$(PYTHON) tools/generate.py
+	$(PYTHON) tools/cli_reference.py
+	$(PYTHON) tools/draw.py

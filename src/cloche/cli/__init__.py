@@ -1,0 +1,1 @@
+"""The command line: questions about manifests, and everything one does with a running instance."""
