@@ -20,28 +20,32 @@ DNS_OFFSET = 10
 
 
 class Config(msgspec.Struct, frozen=True):
-    """What an instance is made with; kept on disk, so that a restart finds the same."""
+    """What an instance is made with; kept on disk, so that a restart finds the same.
+
+    ``root`` is the folder below which all its files are.
+    """
 
     instance: str = DEFAULT_INSTANCE
     pod_ranges: tuple[Block, ...] = DEFAULT_POD_RANGES
     service_ranges: tuple[Block, ...] = DEFAULT_SERVICE_RANGES
     capacity: Capacity = Capacity()
     flow_history: int = 4096
+    root: str = "/"
 
     @property
     def run(self) -> Path:
         """Sockets and process numbers; gone after a reboot."""
-        return Path("/run/cloche") / self.instance
+        return Path(self.root, "run/cloche") / self.instance
 
     @property
     def state(self) -> Path:
         """What a restart needs: manifests, attachments, counters."""
-        return Path("/var/lib/cloche") / self.instance
+        return Path(self.root, "var/lib/cloche") / self.instance
 
     @property
     def log(self) -> Path:
         """The agent's log."""
-        return Path("/var/log/cloche") / f"{self.instance}.log"
+        return Path(self.root, "var/log/cloche") / f"{self.instance}.log"
 
     @property
     def socket(self) -> Path:

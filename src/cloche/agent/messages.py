@@ -182,7 +182,7 @@ class ShownMap(msgspec.Struct, frozen=True):
 
 
 class RuleReference(msgspec.Struct, frozen=True):
-    """A rule for people: policy key, ``egress``/``ingress``, index (-1: the isolation itself), ``file:line``."""
+    """A rule for people: policy key, ``egress`` or ``ingress``, index (-1: the isolation), ``file:line``."""
 
     policy: str
     direction: str
@@ -191,8 +191,11 @@ class RuleReference(msgspec.Struct, frozen=True):
 
 
 class FlowEvent(msgspec.Struct, frozen=True):
-    """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint;
-    ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many)."""
+    """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint.
+
+    ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many). ``rule`` is
+    the one that decided: the denying one; of an allowed flow the receiver's, else the sender's.
+    """
 
     time: float
     kind: str
@@ -205,6 +208,8 @@ class FlowEvent(msgspec.Struct, frozen=True):
     verdict: str = ""
     reason: str = ""
     rule: RuleReference | None = None
+    egress_rule: RuleReference | None = None
+    ingress_rule: RuleReference | None = None
     service: str = ""
     generation: int = 0
     suppressed: int = 0

@@ -1,0 +1,116 @@
+"""What an agent keeps on disk for the next one: written whole, synced, and never believed when damaged."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from cloche.config import Config
+from cloche.errors import ClocheError
+from cloche.model.topology import Attachment
+from cloche.orchestrators.sandbox import Manifest
+
+MAGIC = b"cloche1\n"
+T = TypeVar("T")
+
+
+class DamagedError(ClocheError):
+    """A file of the store does not hold what was written to it; the datapath is kept as it is."""
+
+
+class Ledger(msgspec.Struct, frozen=True):
+    """Who is attached, and the numbers that are never given out twice.
+
+    ``incarnation`` and ``generation`` are the highest ever used or reserved; 32 and 64 bits.
+    """
+
+    attachments: tuple[Attachment, ...] = ()
+    incarnation: int = 0
+    generation: int = 0
+
+
+class Disk:
+    """The files of one instance. Loading raises DamagedError for a file that is not as it was written."""
+
+    def __init__(self, config: Config) -> None:
+        self._folder = config.state
+
+    def load_config(self) -> Config | None:
+        """What the instance was made with, None when there is none."""
+        return self._load("config", Config)
+
+    def save_config(self, config: Config) -> None:
+        """Keep what the instance is made with."""
+        self._save("config", config)
+
+    def load_manifests(self) -> tuple[Manifest, ...]:
+        """The manifests of the last change that became active."""
+        return self._load("manifests", tuple[Manifest, ...]) or ()
+
+    def save_manifests(self, manifests: tuple[Manifest, ...]) -> None:
+        """Keep these as the ones to start from."""
+        self._save("manifests", manifests)
+
+    def load_ledger(self) -> Ledger:
+        """The attachments and counters; empty at first."""
+        return self._load("ledger", Ledger) or Ledger()
+
+    def save_ledger(self, ledger: Ledger) -> None:
+        """Keep attachments and counters; returns when they are on the disk."""
+        self._save("ledger", ledger)
+
+    def exists(self) -> bool:
+        """True when the instance has left anything here."""
+        return self._folder.exists()
+
+    def remove(self) -> None:
+        """Remove every file of the instance."""
+        if self._folder.exists():
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._folder.rmdir()
+
+    def _load(self, name: str, kind: type[T]) -> T | None:
+        path = self._folder / f"{name}.msgpack"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        body = content[len(MAGIC) + 4 :]
+        if content[: len(MAGIC)] != MAGIC or zlib.crc32(body).to_bytes(4, "big") != content[len(MAGIC) :][:4]:
+            raise DamagedError(f"{path} is damaged: its checksum does not hold")
+        try:
+            return msgspec.msgpack.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise DamagedError(f"{path} is of another version: {error}") from None
+
+    def _save(self, name: str, value: object) -> None:
+        body = msgspec.msgpack.encode(value)
+        content = MAGIC + zlib.crc32(body).to_bytes(4, "big") + body
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._folder / f"{name}.msgpack"
+        write_whole(path, content)
+
+
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replace a file in one step: readers see the old or the new one, also after a power cut."""
+    beside = path.with_name(path.name + ".new")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,100 @@
+"""Kernel events and flow entries as people read them: names, ports and rules for numbers."""
+
+from __future__ import annotations
+
+import time
+
+from cloche.agent.messages import FlowEvent, RuleReference, ShownFlow
+from cloche.agent.naming import Directory
+from cloche.datapath.layout import (
+    FLOW_OPENED_BY_HIGH,
+    FLOW_TRANSLATED,
+    Event,
+    EventKind,
+    Flow,
+    FlowKey,
+)
+from cloche.model.address import Address, format_address
+from cloche.model.flow import Age, Verdict
+from cloche.model.reasons import Reason
+from cloche.model.topology import ICMP, ICMPV6, PROTOCOL_NAMES
+
+EGRESS_REASONS = {Reason.EGRESS_NOT_ALLOWED, Reason.EGRESS_DENIED}
+NOBODY = bytes(16)
+NS = 1_000_000_000
+
+
+def unix_offset_ns() -> int:
+    """What to add to the kernel's monotonic time to get Unix time, both in ns."""
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def port_text(protocol: int, port: int) -> str:
+    """``80/tcp``, an ICMP type as ``8/icmp`` (``port`` is type << 8 | code), other protocols by number."""
+    if protocol in (ICMP, ICMPV6):
+        return f"{port >> 8}/{PROTOCOL_NAMES[protocol]}"
+    return f"{port}/{PROTOCOL_NAMES.get(protocol, protocol)}"
+
+
+def service_text(directory: Directory, address: bytes, port: int) -> str:
+    """The service by name and port, its address when it has no name any more, empty without one."""
+    if address == NOBODY:
+        return ""
+    name = directory.service(Address(address)) or format_address(address)
+    return f"{name}:{port}"
+
+
+def event_text(directory: Directory, event: Event, offset_ns: int) -> FlowEvent:
+    """One kernel event, resolved by the model that is active now and the rules of its generation."""
+    egress = directory.rule(event.generation, event.egress_set, event.egress_rule)
+    ingress = directory.rule(event.generation, event.ingress_set, event.ingress_rule)
+    reason = Reason(event.reason)
+    return FlowEvent(
+        time=(event.time_ns + offset_ns) / NS,
+        kind=EventKind(event.kind).name.lower(),
+        source=directory.endpoint(event.source_endpoint, Address(event.source)),
+        source_address=format_address(event.source),
+        source_port=event.source_port,
+        destination=directory.endpoint(event.destination_endpoint, Address(event.destination)),
+        destination_address=format_address(event.destination),
+        port=port_text(event.protocol, event.destination_port),
+        verdict=Verdict(event.verdict).name.lower(),
+        reason="" if reason is Reason.NONE else reason.shown,
+        rule=_deciding(reason, egress, ingress),
+        egress_rule=egress,
+        ingress_rule=ingress,
+        service=service_text(directory, event.service_address, event.service_port),
+        generation=event.generation,
+        suppressed=event.suppressed,
+    )
+
+
+def _deciding(
+    reason: Reason, egress: RuleReference | None, ingress: RuleReference | None
+) -> RuleReference | None:
+    if reason is Reason.NONE:
+        return ingress or egress
+    return egress if reason in EGRESS_REASONS else ingress
+
+
+def flow_text(directory: Directory, key: FlowKey, flow: Flow, now_ns: int) -> ShownFlow:
+    """One entry of the flow table, the opener as its source; ``now_ns`` is the kernel's time."""
+    low, high = (Address(key.low), key.low_port), (Address(key.high), key.high_port)
+    source, destination = (high, low) if flow.flags & FLOW_OPENED_BY_HIGH else (low, high)
+    icmp = key.protocol in (ICMP, ICMPV6)
+    service = flow.service_address if flow.flags & FLOW_TRANSLATED else NOBODY
+    return ShownFlow(
+        source=directory.by_address(source[0]),
+        source_address=format_address(source[0]),
+        source_port=source[1],
+        destination=directory.by_address(destination[0]),
+        destination_address=format_address(destination[0]),
+        port=port_text(key.protocol, flow.icmp if icmp else destination[1]),
+        state=Age(flow.age).name.lower().replace("_", "-"),
+        action=Verdict(flow.action).name.lower(),
+        reason=Reason(flow.reason).shown if flow.reason else "",
+        generation=flow.generation,
+        service=service_text(directory, service, flow.service_port),
+        age_s=round((now_ns - flow.opened_ns) / NS, 1),
+        idle_s=round((now_ns - flow.seen_ns) / NS, 1),
+    )

@@ -1,0 +1,211 @@
+"""The agent's socket: HTTP over a Unix socket that only root may open. Parses, asks the core, renders."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Protocol
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from cloche.agent.history import History
+from cloche.agent.messages import (
+    Applied,
+    ApplyRequest,
+    DeleteRequest,
+    ProbeRequest,
+    ProbeResult,
+    Refusal,
+    Show,
+    Status,
+)
+from cloche.config import Config
+from cloche.errors import ClocheError, InputError, NotRunningError, TooBigError
+from cloche.model.state import Object
+
+MAX_BODY = 256 * 1024 * 1024
+"""Bytes in a request; a longer one is refused unread."""
+
+OBJECTS_AT_ONCE = 500
+
+
+class Core(Protocol):
+    """What the server asks; every method raises ClocheError for what it refuses."""
+
+    history: History
+
+    async def change(self, kind: type[ApplyRequest | DeleteRequest], body: bytes) -> Applied:
+        """Make a change from a request of this kind, still encoded; returns once it is active."""
+
+    async def status(self) -> Status:
+        """How the instance is."""
+
+    def objects(self) -> list[Object]:
+        """The model as it is active."""
+
+    async def show(self, what: Show) -> list[object]:
+        """What ``show`` lists, as the message of that kind."""
+
+    async def probe(self, request: ProbeRequest) -> list[ProbeResult]:
+        """Send real packets."""
+
+    async def down(self) -> None:
+        """Remove the instance; the agent ends after the reply."""
+
+
+def refusal(error: ClocheError) -> tuple[Refusal, int]:
+    """How an error goes over the wire, and its HTTP status."""
+    match error:
+        case InputError():
+            return Refusal(str(error), error.findings), 422
+        case TooBigError():
+            return Refusal(str(error), (), error.costs, error.what, error.needed, error.capacity), 422
+        case NotRunningError():
+            return Refusal(str(error)), 503
+    return Refusal(str(error)), 500
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises ClocheError when it is longer than any honest one."""
+    parts = bytearray()
+    async for part in request.stream():
+        parts += part
+        if len(parts) > MAX_BODY:
+            raise ClocheError(f"a request of over {MAX_BODY} bytes")
+    return bytes(parts)
+
+
+def as_json(value: object, status: int = 200) -> Response:
+    """A reply of one JSON value."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+Handler = Callable[[Core, Request], Awaitable[Response]]
+
+
+async def _apply(core: Core, request: Request) -> Response:
+    return as_json(await core.change(ApplyRequest, await read_body(request)))
+
+
+async def _delete(core: Core, request: Request) -> Response:
+    return as_json(await core.change(DeleteRequest, await read_body(request)))
+
+
+async def _status(core: Core, _request: Request) -> Response:
+    return as_json(await core.status())
+
+
+async def _objects(core: Core, _request: Request) -> Response:
+    objects = core.objects()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"\xdd" + len(objects).to_bytes(4, "big")
+        for first in range(0, len(objects), OBJECTS_AT_ONCE):
+            part = objects[first : first + OBJECTS_AT_ONCE]
+            yield b"".join(map(msgspec.msgpack.encode, part))
+
+    return StreamingResponse(body(), media_type="application/msgpack")
+
+
+async def _show(core: Core, request: Request) -> Response:
+    try:
+        what = Show(request.path_params["what"])
+    except ValueError:
+        return as_json(Refusal(f"show one of {', '.join(Show)}"), 404)
+    return as_json(await core.show(what))
+
+
+async def _flows(core: Core, request: Request) -> Response:
+    follow = request.query_params.get("follow", "0") == "1"
+
+    async def body() -> AsyncIterator[bytes]:
+        async for events in core.history.read(follow=follow):
+            yield b"".join(msgspec.json.encode(event) + b"\n" for event in events)
+
+    return StreamingResponse(body(), media_type="application/x-ndjson")
+
+
+async def _probe(core: Core, request: Request) -> Response:
+    try:
+        asked = msgspec.msgpack.decode(await read_body(request), type=ProbeRequest)
+    except msgspec.DecodeError as error:
+        return as_json(Refusal(f"not a probe request: {error}"), 400)
+    return as_json(await core.probe(asked))
+
+
+async def _down(core: Core, _request: Request) -> Response:
+    await core.down()
+    return as_json(None)
+
+
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("POST", "/v1/apply", _apply),
+    ("POST", "/v1/delete", _delete),
+    ("GET", "/v1/status", _status),
+    ("GET", "/v1/objects", _objects),
+    ("GET", "/v1/show/{what}", _show),
+    ("GET", "/v1/flows", _flows),
+    ("POST", "/v1/probe", _probe),
+    ("POST", "/v1/down", _down),
+)
+
+
+def application(core: Core) -> Starlette:
+    """The routes of the agent."""
+
+    def guarded(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(core, request)
+            except ClocheError as error:
+                body, status = refusal(error)
+                return as_json(body, status)
+
+        return handle
+
+    return Starlette(routes=[Route(path, guarded(handler), methods=[verb]) for verb, path, handler in ROUTES])
+
+
+def listen(config: Config) -> socket.socket:
+    """The listening socket, readable by root alone from its first moment on."""
+    config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.socket.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(config.socket))
+    finally:
+        os.umask(before)
+    listener.listen(128)
+    return listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn on a socket that is already there; signals stay with the agent."""
+
+    def __init__(self, core: Core) -> None:
+        settings = uvicorn.Config(
+            application(core), loop="asyncio", lifespan="off", log_config=None, access_log=False
+        )
+        super().__init__(settings)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """None are: the agent itself decides what a signal means."""
+        yield
+
+    async def run_on(self, listener: socket.socket) -> None:
+        """Answer until ``stop``; open followers are cut after two seconds."""
+        self.config.timeout_graceful_shutdown = 2
+        await self.serve([listener])
+
+    def stop(self) -> None:
+        """End after what is being answered now."""
+        self.should_exit = True
