@@ -8,6 +8,7 @@ import itertools
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +44,8 @@ from cloche.responder.messages import (
 )
 
 START_SECONDS = 20.0
+ALREADY_RUNNING = 4
+"""The responder's exit status when another one holds its socket."""
 HELLO_SECONDS = 5.0
 
 Expected = TypeVar("Expected", Greeting, ServedReply, Done, ProbeReply, ListReply)
@@ -59,29 +62,35 @@ def start(instance: str, socket_path: Path) -> None:
     session, and writes its log to ``<socket_path>.log``. Raises ResponderError when it does not start, or
     when what answers is of another instance or speaks another version of the protocol.
     """
-    try:
-        with Client.connect(instance, socket_path):
-            return
-    except NotRunningError:
-        pass
-    command = [sys.executable, "-m", "cloche.responder", "--instance", instance, "--socket", str(socket_path)]
-    with Path(f"{socket_path}.log").open("ab") as log:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
         try:
-            done = subprocess.run(
-                [*command, "--detach"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                timeout=START_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise ResponderError(
-                f"the responder did not start in {START_SECONDS:.0f} s: {log.name}"
-            ) from None
-    if done.returncode != 0:
-        raise ResponderError(f"the responder did not start (status {done.returncode}): see {socket_path}.log")
-    Client.connect(instance, socket_path).close()
+            Client.connect(instance, socket_path).close()
+            return
+        except NotRunningError:
+            status = _spawn(instance, socket_path)
+        if status not in (0, ALREADY_RUNNING):
+            raise ResponderError(f"the responder did not start (status {status}): see {socket_path}.log")
+        if status == ALREADY_RUNNING:  # one that is just starting, or just ending
+            time.sleep(0.05)
+    raise ResponderError(f"the responder did not start in time: see {socket_path}.log")
+
+
+def _spawn(instance: str, path: Path) -> int:
+    command = [
+        sys.executable,
+        "-m",
+        "cloche.responder",
+        "--instance",
+        instance,
+        "--socket",
+        str(path),
+        "--detach",
+    ]
+    with Path(f"{path}.log").open("ab") as log:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log, check=False
+        ).returncode
 
 
 def _check(greeting: Greeting, instance: str, path: Path) -> Greeting:

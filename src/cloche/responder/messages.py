@@ -94,7 +94,8 @@ class Probe(msgspec.Struct, frozen=True):
     """One question put to the network from inside ``netns`` ("": the responder's own namespace).
 
     The first of ``sources`` that has the destination's family is bound ((): the kernel chooses). ``port`` is
-    the destination's; for ICMP and ICMPv6 it means nothing. ``timeout`` is seconds for each try.
+    the destination's; for ICMP and ICMPv6 ``type << 8 | code``, and only echo requests (or 0) can be asked.
+    ``timeout`` is seconds for each try.
     """
 
     netns: str
