@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import msgspec
 
-from cloche.model.address import Address, Block
+from cloche.model.address import Address, Block, parse_address
 from cloche.model.labels import Labels
 
 DEFAULT_NETWORK = 1
 """The number of the network that a sandbox or a Kubernetes cluster lives in."""
+
+GATEWAY4, GATEWAY6 = parse_address("169.254.1.1"), parse_address("fe80::1")
+"""What every endpoint has as its gateway."""
+
+HAIRPIN4, HAIRPIN6 = parse_address("169.254.1.2"), parse_address("fd00:ffff::ca7e")
+"""Reserved: what an endpoint sees itself as when it reaches itself through a service."""
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
 PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp6"}

@@ -14,7 +14,7 @@ import msgspec
 
 from cloche.model.address import Address, Block
 from cloche.model.flow import Verdict
-from cloche.model.policy import Direction
+from cloche.model.policy import Direction, PortMatch
 
 SLOT_TCP, SLOT_UDP, SLOT_SCTP, SLOT_ICMP, SLOT_ICMPV6, SLOT_OTHER = range(6)
 ATOMS_SIZE = SLOT_OTHER * 65536 + 256
@@ -171,12 +171,16 @@ def unpack_cell(word: int) -> Cell:
     return Cell(Verdict(word & 3), Verdict(word >> 2 & 3), word >> 4)
 
 
-class RuleOrigin(msgspec.Struct, frozen=True):
-    """What a (set, local rule number) stands for; rule index -1: the policy's isolation itself."""
+class RuleOrigin(msgspec.Struct, frozen=True, order=True):
+    """What a (set, local rule number) stands for; rule index -1: the policy's isolation itself.
+
+    ``ports``: what the rule's named ports are for the set's subjects (ingress only).
+    """
 
     policy: str
     direction: Direction
     index: int
+    ports: tuple[PortMatch, ...] = ()
 
 
 class Capacity(msgspec.Struct, frozen=True):
@@ -206,6 +210,7 @@ class Put(NamedTuple):
 
     cells: key ``(row, first_atom)``, value a tuple of packed cells from that atom on.
     atoms: key ``(first, last)`` indexes, value the Versioned word written to each of them.
+    rules: key a set, value its tuple of RuleOrigin. No map of the kernel's: whoever names rules keeps it.
     """
 
     map: str
@@ -235,8 +240,9 @@ Write = Put | Remove | Flip | Grace
 
 class Tables:
     """What the maps hold. Dicts by key; ``cells`` by row number (packed cells); absent array entries
-    are zero; ``atoms`` holds packed words. ``rules[set]`` leads from local
-    numbers back to policies (index 0 is unused)."""
+    are zero; ``atoms`` holds packed words. ``rules[set]`` leads from local numbers back to policies; its
+    index 0 names the first policy that isolates (empty policy: none does). A set's rules never change
+    while it lives."""
 
     def __init__(self, generation: int = 0) -> None:
         self.generation = generation
