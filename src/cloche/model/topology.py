@@ -13,8 +13,9 @@ DEFAULT_NETWORK = 1
 GATEWAY4, GATEWAY6 = parse_address("169.254.1.1"), parse_address("fe80::1")
 """What every endpoint has as its gateway."""
 
-HAIRPIN4, HAIRPIN6 = parse_address("169.254.1.2"), parse_address("fd00:ffff::ca7e")
-"""Reserved: what an endpoint sees itself as when it reaches itself through a service."""
+HAIRPIN4, HAIRPIN6 = parse_address("192.0.0.8"), parse_address("fd00:ffff::ca7e")
+"""Reserved: what an endpoint sees itself as when it reaches itself through a service. Not link-local, as
+endpoints may not send there; RFC 7600's dummy address is no host's."""
 
 TCP, UDP, SCTP, ICMP, ICMPV6 = 6, 17, 132, 1, 58
 PROTOCOL_NAMES = {TCP: "tcp", UDP: "udp", SCTP: "sctp", ICMP: "icmp", ICMPV6: "icmp6"}

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cloche.model.address import Address, Block, parse_address
+from cloche.model.address import Address, Block
 from cloche.model.flow import Verdict
 from cloche.model.policy import Direction, PortMatch
 
@@ -21,12 +21,6 @@ ATOMS_SIZE = SLOT_OTHER * 65536 + 256
 ROW_UNIT = 16
 SINCE_BITS = 16
 NUMBER_BITS = 24
-
-GATEWAYS = (parse_address("169.254.1.1"), parse_address("fe80::1"))
-"""What every endpoint has as its gateway; answered by the program, on no device (flag GATEWAY)."""
-HAIRPINS = (parse_address("192.0.0.8"), parse_address("100::8"))
-"""What an endpoint sees itself as when it reaches itself by a service (flag HAIRPIN): RFC 7600's dummy
-address and one of the discard prefix (RFC 6666), neither of which is ever a real host's."""
 
 
 class Versioned(NamedTuple):
