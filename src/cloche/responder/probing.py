@@ -21,7 +21,7 @@ from cloche.responder.asking import Question, UnprobableError, open_socket, ques
 from cloche.responder.messages import Outcome, Probe, ProbeResult
 from cloche.responder.namespaces import Namespaces
 
-CONCURRENCY = 512
+CONCURRENCY = 1024
 """Tries under way at once, of all callers together."""
 
 LAST_LOOKS = 4
