@@ -1,0 +1,108 @@
+"""Reads the tables back out of the maps, and says which writes would make them what they should be.
+
+``Tables.rules`` is user space's own and is not in the maps; rows' cells are read up to the highest
+atom that the atoms map names.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from cloche.datapath import encode
+from cloche.datapath.arrays import Arrays
+from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
+from cloche.datapath.loader import Maps
+from cloche.tables.schema import NUMBER_BITS, Put, Remove, Tables, Write, unpack
+
+_NUMBER = (1 << NUMBER_BITS) - 1
+
+
+def read_back(maps: Maps) -> Tables:
+    """What the maps hold now, as tables of the active generation."""
+    arrays = Arrays(maps)
+    tables = Tables(arrays.config[CONFIG_OFFSETS["generation"] // 8])
+    tables.atoms = array("Q", arrays.atoms.view.tobytes())
+    for index, word in _non_zero(arrays.rows.view):
+        tables.rows[divmod(index, arrays.classes)] = unpack(word)
+    _read_cells(tables, arrays)
+    for name, codec in encode.HASHES.items():
+        entries = getattr(maps, name).items()
+        getattr(tables, name).update((codec.read_key(k), codec.read_value(v)) for k, v in entries)
+    for name, record in encode.RECORDS.items():
+        source = arrays.records[name]
+        for index in range(source.count):
+            raw = source.read(index)[: record.size]
+            if any(raw):
+                getattr(tables, name)[index] = record.read_value(raw)
+    return tables
+
+
+def _non_zero(words: memoryview) -> Iterator[tuple[int, int]]:
+    """Index and value of each word that is not zero, quick over long empty stretches."""
+    block = 4096
+    empty = bytes(block * 8)
+    for start in range(0, len(words), block):
+        piece = words[start : start + block]
+        if piece.tobytes() != empty[: len(piece) * 8]:
+            yield from ((start + i, word) for i, word in enumerate(piece) if word)
+
+
+def _read_cells(tables: Tables, arrays: Arrays) -> None:
+    width = 1 + max(max(word & _NUMBER, word >> NUMBER_BITS & _NUMBER) for word in set(tables.atoms))
+    numbers = {number for word in tables.rows.values() for number in (word.old, word.new)} - {0}
+    for row in numbers:
+        tables.cells[row] = arrays.cells.read(row, width)
+
+
+def difference(have: Tables, want: Tables) -> list[Write]:
+    """The writes that turn what the maps have into what they should hold, the generation apart.
+
+    Ordered so that nothing opens early: endpoints that must go or change are closed first, what is
+    pointed to is written before what points to it, extra entries go last.
+    """
+    writes: list[Write] = list(_closings(have.endpoints, want.endpoints))
+    for row, cells in want.cells.items():
+        if have.cells.get(row, [])[: len(cells)] != list(cells):
+            writes.append(Put("cells", (row, 0), tuple(cells)))
+    writes += _atoms(have.atoms, want.atoms)
+    for name in ("rows", "sets", "addresses", "prefixes", "backends", "members", "services"):
+        writes += _changed(name, getattr(have, name), getattr(want, name))
+    writes += _changed("endpoints", have.endpoints, want.endpoints)
+    writes += _changed("links", have.links, want.links)
+    for name in (
+        "links",
+        "endpoints",
+        "services",
+        "members",
+        "backends",
+        "addresses",
+        "prefixes",
+        "sets",
+        "rows",
+    ):
+        wanted = getattr(want, name)
+        writes += [Remove(name, key) for key in getattr(have, name) if key not in wanted]
+    return writes
+
+
+def _closings(have: Mapping[int, Any], want: Mapping[int, Any]) -> Iterator[Write]:
+    for number, entry in have.items():
+        if entry.state == EndpointState.OPEN and want.get(number) != entry:
+            yield Put("endpoints", number, entry._replace(state=int(EndpointState.CLOSED)))
+
+
+def _changed(name: str, have: Mapping[Any, Any], want: Mapping[Any, Any]) -> list[Write]:
+    return [Put(name, key, value) for key, value in want.items() if have.get(key) != value]
+
+
+def _atoms(have: array[int], want: array[int]) -> Iterator[Write]:
+    if have == want:
+        return
+    differing = (i for i, (a, b) in enumerate(zip(have, want, strict=True)) if a != b)
+    runs = groupby(enumerate(differing), key=lambda pair: (pair[1] - pair[0], want[pair[1]]))
+    for (_, word), run in runs:
+        indexes = [index for _, index in run]
+        yield Put("atoms", (indexes[0], indexes[-1]), unpack(word))

@@ -1,0 +1,148 @@
+"""The real program on crafted frames: a second instance with its own maps, for tests and replay.
+
+What a test run does not do is delivery; where a packet would have gone stands in ``Result.delivery``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from cloche.datapath import bpf
+from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config
+from cloche.datapath.loader import OBJECT, load_unpinned
+from cloche.datapath.readback import read_back
+from cloche.datapath.reconcile import Step, Writer
+from cloche.datapath.settings import NO_DEVICE, Settings, StackDevice, make_config
+from cloche.model.flow import Delivery, Verdict
+from cloche.model.policy import Direction
+from cloche.model.reasons import Reason
+from cloche.tables.schema import Capacity, Tables, Write
+
+SMALL = Capacity(
+    endpoints=64,
+    addresses=4096,
+    prefixes=4096,
+    sets=128,
+    classes=256,
+    cells=256 * 1024,
+    services=1024,
+    backends=4096,
+    flows=16384,
+    flow_slots=64 * 1024,
+    fragments=128,
+    affinity=1024,
+    counters=4096,
+    names=64,
+    ring_bytes=64 * 1024,
+)
+_CLOCK_AT = CONFIG_OFFSETS["clock_ns"] // 8
+_DEFAULTS = Settings()
+_KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
+
+
+class Result(NamedTuple):
+    """What the program did with a frame: its return value, the frame after it, and what it left in cb.
+
+    ``direction`` is the one that decided, None when neither did; numbers are local to this host;
+    ``backend`` is an index in backends, None when no service was named.
+    """
+
+    retval: int
+    frame: bytes
+    verdict: Verdict
+    reason: Reason
+    delivery: Delivery
+    direction: Direction | None
+    set: int
+    atom: int
+    class_: int
+    endpoint: int
+    rule: int
+    backend: int | None
+    mark: int
+    duration_ns: int
+
+
+class Engine:
+    """Maps and programs that are attached to nothing and vanish on ``close``."""
+
+    def __init__(self, capacity: Capacity = SMALL, path: Path = OBJECT) -> None:
+        self.loaded = load_unpinned(capacity, path)
+        self.capacity = capacity
+        self._writer = Writer(self.loaded.maps)
+        self._runners = {name: bpf.Runner(fd) for name, fd in self.loaded.programs._asdict().items()}
+        self._config = self.loaded.maps.config.mapped()
+        self._store(make_config(_DEFAULTS, NO_DEVICE, _KEY))
+
+    def write(self, writes: Iterable[Write]) -> None:
+        """Apply writes in order; a Grace is waited for."""
+        for _ in self._writer.apply(writes):
+            pass
+
+    def steps(self, writes: Iterable[Write]) -> Iterator[Step]:
+        """Apply writes one by one, yielding after each."""
+        return self._writer.apply(writes, chunk=1)
+
+    def tables(self) -> Tables:
+        """What the maps hold."""
+        return read_back(self.loaded.maps)
+
+    def configure(self, settings: Settings = _DEFAULTS, stack: StackDevice = NO_DEVICE) -> None:
+        """Write the configuration entry; generation, clock and hash key stay as they are."""
+        old = self.config()
+        self._store(make_config(settings, stack, old.hash_key, old.generation, old.clock_ns))
+
+    def config(self) -> Config:
+        """The configuration entry."""
+        return Config.unpack(bytes(self._config[:CONFIG_SIZE]))
+
+    def _store(self, config: Config) -> None:
+        self._config[:CONFIG_SIZE] = config.pack()
+
+    def set_clock(self, ns: int) -> None:
+        """The time the program sees from now on; 0: the machine's."""
+        self._config.cast("Q")[_CLOCK_AT] = ns
+
+    def forget(self, *names: str) -> None:
+        """Empty these hash maps (flows, fragments, affinity, ...)."""
+        for name in names:
+            table = getattr(self.loaded.maps, name)
+            for key, _ in list(table.items()):
+                table.remove(key)
+
+    def run(self, program: str, frame: bytes, ifindex: int, mark: int = 0) -> Result:
+        """Run a program (a field of ``loader.Programs``) on a frame that came in on a device.
+
+        OSError when the kernel refuses the frame (under 14 bytes, over about 3500) or the device.
+        """
+        done = self._runners[program].run(frame, bpf.SkbContext(ifindex, mark))
+        return decode(done)
+
+    def close(self) -> None:
+        """Let everything go."""
+        self.loaded.maps.close()
+        self.loaded.programs.close()
+
+
+def decode(done: bpf.TestRun) -> Result:
+    """A test run's result in words; the layout of cb is in ``bpf/types.h``."""
+    first, second, third, rule, backend = done.context.cb
+    direction = first >> 24 & 0xFF
+    return Result(
+        retval=done.retval,
+        frame=done.frame,
+        verdict=Verdict(first & 0xFF),
+        reason=Reason(first >> 8 & 0xFF),
+        delivery=Delivery(first >> 16 & 0xFF),
+        direction=Direction(direction) if direction < 2 else None,
+        set=second & 0xFFFF,
+        atom=second >> 16,
+        class_=third & 0xFFFF,
+        endpoint=third >> 16,
+        rule=rule,
+        backend=backend - 1 if backend else None,
+        mark=done.context.mark,
+        duration_ns=done.duration_ns,
+    )
