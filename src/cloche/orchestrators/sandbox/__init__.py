@@ -1,0 +1,27 @@
+"""Kubernetes manifests as a source: files and dumps in, model events out, with the place of every mistake.
+
+``read`` makes manifests of paths, ``build`` a world of manifests, ``difference`` events of two worlds;
+``check`` only says what there is to say; ``watch`` does it all again whenever a file changes.
+"""
+
+from cloche.orchestrators.sandbox.addresses import DEFAULT_POD_CIDRS, DEFAULT_SERVICE_CIDRS, highest_free
+from cloche.orchestrators.sandbox.changes import SOURCE, difference, watch
+from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, without
+from cloche.orchestrators.sandbox.world import Ranges, World, build, check
+
+__all__ = [
+    "DEFAULT_POD_CIDRS",
+    "DEFAULT_SERVICE_CIDRS",
+    "SOURCE",
+    "Manifest",
+    "Ranges",
+    "World",
+    "build",
+    "check",
+    "difference",
+    "highest_free",
+    "merge",
+    "read",
+    "watch",
+    "without",
+]
