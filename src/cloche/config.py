@@ -14,7 +14,7 @@ from cloche.tables.schema import Capacity
 DEFAULT_INSTANCE = "cloche0"
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
 DEFAULT_POD_RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
-DEFAULT_SERVICE_RANGES = (parse_block("10.96.0.0/12"), parse_block("fd00:96::/112"))
+DEFAULT_SERVICE_RANGES = (parse_block("10.96.0.0/16"), parse_block("fd00:96::/112"))
 DNS_OFFSET = 10
 """The resolver's service has the tenth address of each service range, as in Kubernetes' own installers."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloche.agent.disk import DamagedError, Disk, Ledger, write_whole
+from cloche.agent.disk import DamagedError, Disk, Kept, Ledger, write_whole
 from cloche.config import Config
 from cloche.model.topology import Attachment
 
@@ -29,7 +29,7 @@ def test_ledger_and_config_come_back_as_they_were(tmp_path: Path) -> None:
 def test_nothing_saved_is_an_empty_store(tmp_path: Path) -> None:
     """An instance that never was has no configuration, no manifests and an empty ledger."""
     disk = disk_in(tmp_path)
-    assert (disk.load_config(), disk.load_manifests(), disk.load_ledger()) == (None, (), Ledger())
+    assert (disk.load_config(), disk.load_kept(), disk.load_ledger()) == (None, Kept(), Ledger())
     assert not disk.exists()
 
 

@@ -60,12 +60,24 @@ def test_a_rule_is_named_as_its_generation_had_it() -> None:
     assert (newer.index, newer.origin, newer.direction) == (1, "lid.yaml:20", "ingress")
 
 
+def test_rule_zero_is_the_policy_that_isolates() -> None:
+    """What no rule allowed is blamed on the isolating policy, and on nobody when there is none."""
+    directory = Directory()
+    directory.apply(Put(POLICY))
+    directory.learn_rules(10, 3, (rule(-1), rule(0)))
+    directory.learn_rules(10, 4, (RuleOrigin("", Direction.INGRESS, -1),))
+    isolating = directory.rule(10, 3, 0)
+    assert isolating is not None
+    assert (isolating.policy, isolating.index, isolating.origin) == (POLICY.key, -1, "lid.yaml:1")
+    assert directory.rule(10, 4, 0) is None
+
+
 def test_what_is_unknown_has_no_rule() -> None:
-    """Rule 0, an unknown set, a number beyond the set and a forgotten generation name nothing."""
+    """An unknown set, a number beyond the set and a forgotten generation name nothing."""
     directory = Directory()
     directory.learn_rules(10, 3, (rule(-1), rule(0)))
-    asked = [(10, 3, 0), (10, 4, 1), (10, 3, 2), (9, 3, 1)]
-    assert [directory.rule(*question) for question in asked] == [None] * 4
+    asked = [(10, 4, 1), (10, 3, 2), (9, 3, 1)]
+    assert [directory.rule(*question) for question in asked] == [None] * 3
     for generation in range(11, 11 + KEPT):
         directory.learn_rules(generation, 3, (rule(-1),))
     assert directory.rule(10, 3, 1) is None

@@ -12,7 +12,8 @@ import msgspec
 from cloche.config import Config
 from cloche.errors import ClocheError
 from cloche.model.topology import Attachment
-from cloche.orchestrators.sandbox import Manifest
+from cloche.orchestrators.sandbox import Manifest, World
+from cloche.tables.schema import RuleOrigin
 
 MAGIC = b"cloche1\n"
 T = TypeVar("T")
@@ -33,6 +34,13 @@ class Ledger(msgspec.Struct, frozen=True):
     generation: int = 0
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """What is wanted: the manifests, and the world made of them with the addresses it gave out."""
+
+    manifests: tuple[Manifest, ...] = ()
+    world: World = World()
+
+
 class Disk:
     """The files of one instance. Loading raises DamagedError for a file that is not as it was written."""
 
@@ -47,13 +55,13 @@ class Disk:
         """Keep what the instance is made with."""
         self._save("config", config)
 
-    def load_manifests(self) -> tuple[Manifest, ...]:
-        """The manifests of the last change that became active."""
-        return self._load("manifests", tuple[Manifest, ...]) or ()
+    def load_kept(self) -> Kept:
+        """The manifests and world of the last change that became active; empty at first."""
+        return self._load("manifests", Kept) or Kept()
 
-    def save_manifests(self, manifests: tuple[Manifest, ...]) -> None:
+    def save_kept(self, kept: Kept) -> None:
         """Keep these as the ones to start from."""
-        self._save("manifests", manifests)
+        self._save("manifests", kept)
 
     def load_ledger(self) -> Ledger:
         """The attachments and counters; empty at first."""
@@ -62,6 +70,14 @@ class Disk:
     def save_ledger(self, ledger: Ledger) -> None:
         """Keep attachments and counters; returns when they are on the disk."""
         self._save("ledger", ledger)
+
+    def load_rules(self) -> dict[int, tuple[RuleOrigin, ...]]:
+        """What the numbers of sets and rules in the kernel's tables stand for."""
+        return self._load("rules", dict[int, tuple[RuleOrigin, ...]]) or {}
+
+    def save_rules(self, rules: dict[int, tuple[RuleOrigin, ...]]) -> None:
+        """Keep the meanings; before the writes that give them, so that the kernel never knows more."""
+        self._save("rules", rules)
 
     def exists(self) -> bool:
         """True when the instance has left anything here."""

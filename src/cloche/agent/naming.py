@@ -72,12 +72,13 @@ class Directory:
         return self._services.get(address, "")
 
     def rule(self, generation: int, number: int, local: int) -> RuleReference | None:
-        """What the local rule of a set stood for in that generation; None for rule 0 and the forgotten."""
-        if not local:
-            return None
+        """What the local rule of a set stood for in that generation; None where there was none.
+
+        Rule 0 is what decides when no rule matches: the first policy that isolates, if any does.
+        """
         for since, rules in reversed(self._rules.get(number, ())):
             if since <= generation:
-                return self._refer(rules[local]) if local < len(rules) else None
+                return self._refer(rules[local]) if local < len(rules) and rules[local].policy else None
         return None
 
     def _refer(self, origin: RuleOrigin) -> RuleReference:
