@@ -172,9 +172,9 @@ def test_host_network_pods_are_their_host() -> None:
     guest = Endpoint("x", "guest", HOST.addresses, labels=A.labels, host="node", host_network=True)
     far = Endpoint("x", "far", (packet(OUTSIDE, B).source,), labels=A.labels, host="other", host_network=True)
     closed = policy("x/closed", pods(where="x"), egress=[], ingress=[rule(pods(where="x"))])
-    state = world(*SPACES, B, guest, far, closed)
+    state = world(*SPACES, B, C, guest, far, closed)
     assert verdict(state, OUTSIDE, B) == "deny"
-    assert verdict(state, "172.18.0.2", A, entry=Entry.STACK) == "allow"
+    assert verdict(state, "172.18.0.2", C, entry=Entry.STACK) == "allow"
     opened = policy("x/closed", pods(where="x"), ingress=[rule(block("203.0.113.9/32"))])
     assert verdict(world(*SPACES, B, far, opened), OUTSIDE, B) == "allow"
 

@@ -6,10 +6,10 @@ from enum import IntEnum, IntFlag
 
 import msgspec
 
-from cloche.model.address import Address
+from cloche.model.address import Address, is_ipv4
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
-from cloche.model.topology import DEFAULT_NETWORK, Backend
+from cloche.model.topology import DEFAULT_NETWORK, ICMP, ICMPV6, Backend
 
 SECOND = 1_000_000_000
 
@@ -103,6 +103,11 @@ class Packet(msgspec.Struct, frozen=True):
     network: int = DEFAULT_NETWORK
     target: Address | None = None
     """What a neighbour solicitation (ICMPv6 135, hop limit 255, code 0) asks for; else None."""
+
+    @property
+    def is_icmp(self) -> bool:
+        """True for ICMP in IPv4 and ICMPv6 in IPv6; in the other family they are protocols like any other."""
+        return self.protocol == (ICMP if is_ipv4(self.source) else ICMPV6)
 
 
 class Delivery(IntEnum):

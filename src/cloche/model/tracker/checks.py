@@ -61,7 +61,7 @@ def is_first(packet: Packet) -> bool:
 
 
 def _neighbour(world: World, packet: Packet, sender: Place) -> Decision | None:
-    if packet.protocol != ICMPV6 or not is_first(packet):
+    if packet.protocol != ICMPV6 or not packet.is_icmp or not is_first(packet):
         return None
     kind = packet.icmp >> 8
     if kind == ROUTER_ADVERTISEMENT:

@@ -31,7 +31,7 @@ class Related(NamedTuple):
 
 def is_error(packet: Packet) -> bool:
     """True for ICMP errors and IPv4 redirects."""
-    return packet.icmp >> 8 in ERRORS.get(packet.protocol, ())
+    return packet.is_icmp and packet.icmp >> 8 in ERRORS[packet.protocol]
 
 
 def relate(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> Decision:

@@ -8,7 +8,7 @@ import msgspec
 
 from cloche.model.flow import Age, Decision, Entry, Packet, TcpFlag, Verdict
 from cloche.model.reasons import Reason
-from cloche.model.topology import ICMP, ICMPV6, TCP, UDP
+from cloche.model.topology import TCP, UDP
 from cloche.model.tracker.decisions import denied
 from cloche.model.tracker.entries import Flow, Side, Tracker, having
 from cloche.model.tracker.routes import Route, deliver, is_plain_syn
@@ -115,13 +115,14 @@ def _first_age(packet: Packet) -> Age:
         if packet.tcp_flags & TcpFlag.SYN:
             return Age.TCP_OPENING
         return Age.TCP_CLOSING if packet.tcp_flags & TcpFlag.FIN else Age.TCP_OPEN
-    return settled_age(packet.protocol)
+    return settled_age(packet)
 
 
-def settled_age(protocol: int) -> Age:
+def settled_age(packet: Packet) -> Age:
     """The state of a flow that is neither opening nor closing nor replied to."""
-    ages = {TCP: Age.TCP_OPEN, UDP: Age.UDP, ICMP: Age.ICMP, ICMPV6: Age.ICMP}
-    return ages.get(protocol, Age.OTHER)
+    if packet.is_icmp:
+        return Age.ICMP
+    return {TCP: Age.TCP_OPEN, UDP: Age.UDP}.get(packet.protocol, Age.OTHER)
 
 
 # --- a live flow ---
@@ -146,12 +147,13 @@ def judged_again(world: World, flow: Flow) -> Flow:
     """The flow as the active generation judges it, as its opener opened it."""
     if flow.generation == world.generation:
         return flow
-    answer = world.judge(opening_packet(flow))
+    opening = opening_packet(flow)
+    answer = world.judge(opening)
     age = flow.age
     if answer.verdict is Verdict.DENY:
         age = Age.CUT
     elif age is Age.CUT:
-        age = settled_age(flow.protocol)
+        age = settled_age(opening)
     return msgspec.structs.replace(
         flow, generation=world.generation, action=answer.verdict, reason=answer.reason, age=age
     )

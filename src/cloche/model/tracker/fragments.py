@@ -7,13 +7,11 @@ import msgspec
 from cloche.model.address import is_ipv4
 from cloche.model.flow import Decision, Delivery, Entry, Fragment, Packet, Verdict
 from cloche.model.reasons import Reason
-from cloche.model.topology import ICMP, ICMPV6, SCTP, TCP, UDP
+from cloche.model.topology import SCTP, TCP, UDP
 from cloche.model.tracker.decisions import DIRECTIONS, denied
 from cloche.model.tracker.entries import FragmentKey, Fragments, Tracker, having, without
 from cloche.model.tracker.world import World
 
-UPPER_HEADER = {TCP: 20, UDP: 8, SCTP: 12, ICMP: 8, ICMPV6: 8}
-"""How many bytes of upper header a first fragment must hold, by protocol."""
 LONGEST = 65535
 
 
@@ -43,13 +41,18 @@ def refused(tracker: Tracker, key: FragmentKey, packet: Packet, now_ns: int) -> 
         return denied(packet, Reason.MALFORMED)
     entry = tracker.fragment(key, now_ns)
     if part.offset == 0:
-        whole_header = part.length >= UPPER_HEADER.get(packet.protocol, 0)
+        whole_header = part.length >= upper_header(packet)
         return None if entry is None and whole_header else denied(packet, Reason.FRAGMENT_OVERLAP)
     if entry is None:
         return denied(packet, Reason.FRAGMENT_FIRST_MISSING)
     if entry.seen & bits(part):
         return denied(packet, Reason.FRAGMENT_OVERLAP)
     return None
+
+
+def upper_header(packet: Packet) -> int:
+    """How many bytes of upper header a first fragment must hold."""
+    return 8 if packet.is_icmp else {TCP: 20, UDP: 8, SCTP: 12}.get(packet.protocol, 0)
 
 
 def bits(part: Fragment) -> int:

@@ -44,7 +44,7 @@ class Route(NamedTuple):
 
 def ports(packet: Packet) -> tuple[int, int]:
     """Source and destination port as flows have them."""
-    if packet.protocol in ECHO:
+    if packet.is_icmp:
         echo = packet.icmp >> 8 in ECHO[packet.protocol]
         number = packet.source_port if echo else packet.icmp
         return number, number
