@@ -191,7 +191,7 @@ def _swap(old_id: int, fd: int, directory: Path) -> None:
             links.replace_program(link, fd)
         os.close(link)
     name = bpf.program_info(fd).name
-    fresh = directory / "programs" / f"{name}.new"
+    fresh = directory / "programs" / f"{name}_new"
     fresh.unlink(missing_ok=True)
     bpf.pin(fd, str(fresh))
     fresh.rename(directory / "programs" / name)
