@@ -193,7 +193,8 @@ def test_too_long_for_udp_is_cut_and_whole_over_tcp(edns: int, limit: int) -> No
     assert sum(len(rrset) for rrset in whole.answer) == 300
 
 
-REFUSALS = [
+Change = Callable[[dns.message.Message], None]
+REFUSALS: list[tuple[Change, int]] = [
     (lambda q: q.set_opcode(4), dns.rcode.NOTIMP),
     (lambda q: q.question.clear(), dns.rcode.FORMERR),
     (lambda q: q.use_edns(1), dns.rcode.BADVERS),

@@ -93,14 +93,14 @@ def _spawn(instance: str, path: Path) -> int:
         ).returncode
 
 
-def _check(greeting: Greeting, instance: str, path: Path) -> Greeting:
+def _check(greeting: Greeting, instance: str, path: Path) -> int:
     if greeting.version != PROTOCOL_VERSION:
         raise ResponderError(
             f"{path}: a responder of version {greeting.version}, not {PROTOCOL_VERSION}; stop it first"
         )
     if greeting.instance != instance:
         raise ResponderError(f"{path}: a responder of instance {greeting.instance!r}, not {instance!r}")
-    return greeting
+    return greeting.pid
 
 
 def _expect(reply: Reply, kind: type[Expected]) -> Expected:
@@ -113,11 +113,12 @@ def _expect(reply: Reply, kind: type[Expected]) -> Expected:
 
 
 class Client:
-    """A blocking connection; one question at a time. A context manager."""
+    """A blocking connection; one question at a time. A context manager. ``pid`` is the responder's."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._ids = itertools.count(1)
+        self.pid = 0
 
     @classmethod
     def connect(cls, instance: str, socket_path: Path) -> Self:
@@ -127,7 +128,7 @@ class Client:
             connection.settimeout(HELLO_SECONDS)
             connection.connect(str(socket_path))
             client = cls(connection)
-            _check(client._ask(Hello(), Greeting), instance, socket_path)
+            client.pid = _check(client._ask(Hello(), Greeting), instance, socket_path)
             connection.settimeout(None)
         except OSError as error:
             connection.close()
@@ -192,11 +193,12 @@ class Client:
 
 
 class AsyncClient:
-    """A connection on the running asyncio loop; many questions at once."""
+    """A connection on the running asyncio loop; many questions at once. ``pid`` is the responder's."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._ids = itertools.count(1)
+        self.pid = 0
         self._waiting: dict[int, asyncio.Future[Reply]] = {}
         self._task = asyncio.get_running_loop().create_task(self._read())
 
@@ -210,7 +212,7 @@ class AsyncClient:
         client = cls(reader, writer)
         try:
             async with asyncio.timeout(HELLO_SECONDS):
-                _check(await client._ask(Hello(), Greeting), instance, socket_path)
+                client.pid = _check(await client._ask(Hello(), Greeting), instance, socket_path)
         except TimeoutError:
             await client.close()
             raise NotRunningError(f"no answer from the responder on {socket_path}") from None
