@@ -6,19 +6,12 @@ from typing import Self
 
 from policy_worlds import packet
 
-from cloche.model.address import parse_address
 from cloche.model.flow import SECOND, Decision, Packet, TcpFlag
 from cloche.model.state import Delete, Object, Put, State
 from cloche.model.topology import ICMP, ICMPV6, TCP, UDP, Backend, Endpoint
-from cloche.model.tracker import OracleWorld, Reserved, ServiceView, Tracker, choose_backend, step
+from cloche.model.tracker import OracleWorld, ServiceView, Tracker, choose_backend, step
 
-GATEWAY, HAIRPIN = "10.244.255.254", "10.244.255.253"
-RESERVED = Reserved(
-    parse_address(GATEWAY),
-    parse_address("fd00:244::ffff:fffe"),
-    parse_address(HAIRPIN),
-    parse_address("fd00:244::ffff:fffd"),
-)
+GATEWAY, HAIRPIN = "169.254.1.1", "192.0.0.8"
 SYN, ACK, FIN, RST = TcpFlag.SYN, TcpFlag.ACK, TcpFlag.FIN, TcpFlag.RST
 HASH_KEY = (0x1122334455667788, 0x99AABBCCDDEEFF00)
 
@@ -40,7 +33,7 @@ class History:
 
     def send(self, one: Packet) -> Decision:
         """What becomes of the packet, now."""
-        judge = OracleWorld(self.state, self.generation, self.choice, RESERVED)
+        judge = OracleWorld(self.state, self.generation, self.choice)
         decision, self.tracker = step(judge, self.tracker, one, self.now)
         return decision
 

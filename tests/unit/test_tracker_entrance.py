@@ -88,7 +88,7 @@ def test_a_link_without_its_endpoint_is_closed() -> None:
 SOLICITED = [
     ("fd00:244::1", "fd00:244::2", True),
     ("fd00:244::1", "fd00:244::77", True),
-    ("fd00:244::1", "fd00:244::ffff:fffe", True),
+    ("fd00:244::1", "fe80::1", True),
     ("fe80::1", "fd00:244::2", True),
     ("fd00:244::1", "fd00:244::1", False),
     ("fd00:244::2", "fd00:244::77", False),

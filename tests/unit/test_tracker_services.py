@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from histories import ACK, FIN, HAIRPIN, HASH_KEY, RESERVED, RST, SYN, History, icmp, tcp, udp
+from histories import ACK, FIN, HAIRPIN, HASH_KEY, RST, SYN, History, icmp, tcp, udp
 from policy_worlds import attached, namespace, packet, pod, pods, policy, rule, world
 
 from cloche.model.address import format_address, parse_address
@@ -253,7 +253,7 @@ def test_the_choice_is_the_programs() -> None:
 def test_an_unlawful_choice_is_refused() -> None:
     """The oracle takes no backend that the service does not have."""
     state = history(*backends(B)).state
-    judge = OracleWorld(state, 1, lambda asked, view: TO_C, RESERVED)
+    judge = OracleWorld(state, 1, lambda asked, view: TO_C)
     with pytest.raises(ValueError, match="no backend"):
         judge.choose(tcp(A, FRONT, SYN), ServiceView(1, 1, 0, (TO_B,)))
 

@@ -16,7 +16,7 @@ from cloche.model.labels import EVERYTHING, NAMESPACE_NAME_LABEL
 from cloche.model.policy import Action, BlockPeer, Direction, Peer, PodPeer, Policy, PortMatch, Rule, Tier
 from cloche.model.reasons import Reason
 from cloche.model.state import State
-from cloche.model.topology import Endpoint
+from cloche.model.topology import ICMP, ICMPV6, Endpoint
 
 ISOLATION = -1
 """The index in a ``RuleName`` that stands for a policy's isolation itself."""
@@ -257,5 +257,6 @@ def port_matches(asked: Question, port: PortMatch) -> bool:
             (d.name, d.protocol, d.port) == (port.name, packet.protocol, packet.destination_port)
             for d in declared
         )
-    number = packet.icmp if packet.is_icmp else packet.destination_port
-    return port.first <= number <= port.last
+    if packet.protocol in (ICMP, ICMPV6):
+        return packet.is_icmp and port.first <= packet.icmp <= port.last
+    return port.first <= packet.destination_port <= port.last

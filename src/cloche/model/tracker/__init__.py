@@ -13,12 +13,13 @@ from cloche.model.tracker.entries import (
     Translation,
     flow_key,
 )
-from cloche.model.tracker.oracle import Lawful, OracleWorld, Reserved, lawful
+from cloche.model.tracker.oracle import RESERVED, Lawful, OracleWorld, Reserved, lawful
 from cloche.model.tracker.services import choose_backend
 from cloche.model.tracker.step import step
 from cloche.model.tracker.world import Place, PlaceKind, ServiceView, World
 
 __all__ = [
+    "RESERVED",
     "Affinity",
     "AffinityKey",
     "Flow",

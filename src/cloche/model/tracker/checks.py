@@ -68,7 +68,8 @@ def _neighbour(world: World, packet: Packet, sender: Place) -> Decision | None:
         return denied(packet, Reason.ROUTER_ADVERTISEMENT)
     if kind not in NEIGHBOUR:
         return None
-    if kind != SOLICITATION or packet.target is None:
+    in_parts = packet.fragment is not None and packet.fragment.more
+    if kind != SOLICITATION or packet.target is None or in_parts:
         return denied(packet, Reason.NEIGHBOUR)
     own = world.place(packet.network, packet.source).endpoint == sender.endpoint
     target = world.place(packet.network, packet.target)

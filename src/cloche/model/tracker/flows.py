@@ -77,14 +77,14 @@ def turn_round(world: World, packet: Packet) -> Packet:
         destination=packet.source,
         source_port=packet.destination_port,
         destination_port=packet.source_port,
-        entry=_entry_of(world, packet),
+        entry=receivers_entry(world, packet),
     )
 
 
-def _entry_of(world: World, packet: Packet) -> Entry:
-    """How the receiver's packets come in."""
-    kind = world.place(packet.network, packet.destination).kind
-    return {PlaceKind.ENDPOINT: Entry.ENDPOINT, PlaceKind.HOST: Entry.HOST}.get(kind, Entry.STACK)
+def receivers_entry(world: World, packet: Packet) -> Entry:
+    """How the receiver's packets come in; that it is the host itself is not taken for granted."""
+    here = world.place(packet.network, packet.destination).kind is PlaceKind.ENDPOINT
+    return Entry.ENDPOINT if here else Entry.STACK
 
 
 def _first_state(world: World, route: Route, by_receiver: bool, now_ns: int) -> Flow:
@@ -92,7 +92,7 @@ def _first_state(world: World, route: Route, by_receiver: bool, now_ns: int) -> 
     opener, receiver = route.sender, route.receiver
     entry = packet.entry
     if by_receiver:
-        opener, receiver, entry = receiver, opener, _entry_of(world, packet)
+        opener, receiver, entry = receiver, opener, receivers_entry(world, packet)
     return Flow(
         opener,
         receiver,

@@ -14,7 +14,15 @@ from cloche.model.flow import Decision, Delivery, Packet, Verdict
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.model.state import State
-from cloche.model.topology import Backend, Service, ServicePort
+from cloche.model.topology import (
+    GATEWAY4,
+    GATEWAY6,
+    HAIRPIN4,
+    HAIRPIN6,
+    Backend,
+    Service,
+    ServicePort,
+)
 from cloche.model.tracker.decisions import denied
 from cloche.model.tracker.routes import PORTED
 from cloche.model.tracker.world import Place, PlaceKind, ServiceView
@@ -32,6 +40,9 @@ class Reserved(NamedTuple):
     hairpin6: Address
 
 
+RESERVED = Reserved(GATEWAY4, GATEWAY6, HAIRPIN4, HAIRPIN6)
+
+
 class Lawful(msgspec.Struct, frozen=True):
     """One backend that a packet may go to (None: its destination is no service) and the decision then."""
 
@@ -43,7 +54,7 @@ class OracleWorld:
     """A state as one host's world. Endpoints with an attachment are of this host and open; attachments
     without an endpoint are closed."""
 
-    def __init__(self, state: State, generation: int, choose: Choice, reserved: Reserved) -> None:
+    def __init__(self, state: State, generation: int, choose: Choice, reserved: Reserved = RESERVED) -> None:
         self.state = state
         self._generation = generation
         self._choose = choose
