@@ -39,7 +39,11 @@ def layers() -> list[list[Box]]:
     """The layers of the first import contract, top to bottom, each with its neighbours."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (contract,) = (contract for contract in contracts if contract["type"] == "layers")
-    return [[package(name.strip(" ()")) for name in layer.split("|")] for layer in contract["layers"]]
+    return [
+        [package(name.strip(" ()")) for name in layer.split("|")]
+        for layer in contract["layers"]
+        if layer.isalpha() or "|" in layer
+    ]
 
 
 def package(name: str) -> Box:
