@@ -1,0 +1,1 @@
+"""How rules cut the world: selectors over label indexes, classes, atoms, ordered rules."""
