@@ -1,0 +1,42 @@
+"""Compiles the C that the benchmarks need with the packaged compiler, once for each version of its source."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import ziglang
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE.parent / "build" / "benchmarks"
+BPF_HEADERS = Path(ziglang.__file__).parent / "lib/libc/include"
+
+
+def _compile(arguments: list[str], sources: list[Path], output: Path) -> Path:
+    if not output.exists():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        fresh = output.with_suffix(".new")
+        command = [sys.executable, "-m", "ziglang", *arguments, "-o", str(fresh), str(sources[0])]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        fresh.rename(output)
+    return output
+
+
+def _digest(sources: list[Path]) -> str:
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+
+
+def traffic_program() -> Path:
+    """The path of the compiled ``nb.c``. Raises CalledProcessError when it does not compile."""
+    sources = [HERE / "nb.c"]
+    return _compile(["cc", "-O2", "-s"], sources, OUTPUT / f"nb-{_digest(sources)}")
+
+
+def bpf_object(source: Path, headers: list[Path]) -> Path:
+    """The path of the BPF object of ``source``. Raises CalledProcessError when it does not compile."""
+    sources = [source, *headers]
+    includes = [f"-isystem{BPF_HEADERS / kind}" for kind in ("any-linux-any", "x86-linux-any")]
+    arguments = ["clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-c", *includes]
+    return _compile(arguments, sources, OUTPUT / f"{source.stem}-{_digest(sources)}.bpf.o")
