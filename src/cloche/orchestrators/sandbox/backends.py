@@ -76,9 +76,8 @@ def _read_slice(manifest: Manifest, findings: list[Finding]) -> Slice | None:
 
 
 def _read_family(document: Field) -> bool | None:
-    field = document.get("addressType")
+    field = document.required("addressType")
     if field is None:
-        document.error("addressType is missing")
         return None
     text = field.text()
     if text == "FQDN":

@@ -67,6 +67,13 @@ class Field(NamedTuple):
             return None
         return found
 
+    def required(self, name: str, hint: str = "") -> Field | None:
+        """The field of that name; an error where it is absent or null."""
+        found = self.get(name)
+        if found is None and isinstance(self.node, Mapping):
+            self.error(f"{name} is missing", hint)
+        return found
+
     def present(self, name: str) -> Field | None:
         """The field of that name, null included."""
         if not isinstance(self.node, Mapping):

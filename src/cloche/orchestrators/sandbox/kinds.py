@@ -50,7 +50,7 @@ def classify(document: Field) -> str | None:
             version.error(f"{name} is not in {shorten(api)!r}", f"write apiVersion: {API_VERSIONS[name]}")
             return None
     elif group in _OUR_GROUPS and name not in _OTHER_KINDS:
-        meant = nearest_of(name, API_VERSIONS, cutoff=0.8)
+        meant = nearest_of(name, API_VERSIONS, cutoff=0.66)
         if meant:
             kind.error(f"unknown kind {shorten(name)!r}", f"did you mean {meant!r}?")
             return None

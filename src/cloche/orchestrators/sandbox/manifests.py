@@ -85,7 +85,7 @@ def gather(paths: Sequence[str], stdin: str | None = None) -> tuple[list[Source]
     seen: set[str] = set()
     for path in paths:
         for file in _files(path, findings):
-            identity = file if file == "-" else os.path.realpath(file)
+            identity = file if file == "-" or "\0" in file else os.path.realpath(file)
             if identity not in seen:
                 seen.add(identity)
                 text = _read_one(file, stdin, findings)

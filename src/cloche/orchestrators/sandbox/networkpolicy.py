@@ -24,14 +24,12 @@ def read_policy(manifest: Manifest, findings: list[Finding]) -> Policy | None:
     document = manifest.field(findings)
     before = len(findings)
     document.strict(("apiVersion", "kind", "metadata", "spec", "status"))
-    spec = document.get("spec")
+    spec = document.required("spec", "an empty spec would isolate every pod of the namespace")
     if spec is None:
-        document.error("spec is missing", "an empty spec would isolate every pod of the namespace")
         return None
-    if not spec.strict(("podSelector", "policyTypes", "ingress", "egress")):
-        return None
+    known = spec.strict(("podSelector", "policyTypes", "ingress", "egress"))
     selected = spec.get("podSelector")
-    if selected is None:
+    if selected is None and known:
         spec.warn("podSelector is missing: every pod of the namespace is selected", "write podSelector: {}")
     subject = PodPeer(read_selector(selected) if selected else EVERYTHING, namespace=manifest.namespace)
     ingress = _read_rules(spec, "ingress", "from", manifest.namespace)
@@ -118,11 +116,9 @@ def _read_peer(field: Field, namespace: str) -> Peer | None:
 
 
 def _read_block_peer(field: Field) -> BlockPeer | None:
-    if not field.strict(("cidr", "except")):
-        return None
-    cidr = field.get("cidr")
+    field.strict(("cidr", "except"))
+    cidr = field.required("cidr")
     if cidr is None:
-        field.error("cidr is missing")
         return None
     block = read_block(cidr)
     excepts = [(entry, read_block(entry)) for entry in field.list_of("except")]
@@ -149,8 +145,7 @@ def _read_ports(rule: Field) -> tuple[PortMatch, ...] | None:
 
 
 def _read_port(field: Field) -> PortMatch | None:
-    if not field.strict(("port", "endPort", "protocol")):
-        return None
+    field.strict(("port", "endPort", "protocol"))
     protocol = read_protocol(field.get("protocol"))
     port, end = field.get("port"), field.get("endPort")
     if port is None:

@@ -77,10 +77,9 @@ def read_pod(manifest: Manifest, workload: str, findings: list[Finding]) -> Pod 
 
 def read_template(document: Field, namespace: str, name: str) -> Pod:
     """What a pod and a workload's template have in common: labels, ports and the host network."""
-    metadata, spec = document.get("metadata"), document.get("spec")
+    metadata, spec = document.get("metadata"), document.required("spec")
     labels = read_labels(metadata.get("labels")) if metadata else ()
     if spec is None:
-        document.error("spec is missing")
         return Pod(namespace, name, labels, (), document.origin)
     return Pod(
         namespace,
@@ -136,12 +135,10 @@ def _read_ports(spec: Field) -> tuple[NamedPort, ...]:
 
 
 def _read_port(field: Field) -> NamedPort | None:
-    number_field, name_field = field.get("containerPort"), field.get("name")
+    number_field, name_field = field.required("containerPort"), field.get("name")
     protocol = read_protocol(field.get("protocol"))
     number = number_field.integer(1, 65535) if number_field else None
     name = name_field.text() if name_field else ""
-    if number_field is None:
-        field.error("containerPort is missing")
     problem = port_name_problem(name) if name else ""
     if problem and name_field:
         name_field.error(problem)

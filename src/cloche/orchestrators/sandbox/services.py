@@ -66,9 +66,8 @@ class Plan(NamedTuple):
 def read_service(manifest: Manifest, pool: Pool, findings: list[Finding]) -> Plan | None:
     """The service; None for an ExternalName, which is but a name, and where spec is missing."""
     document = manifest.field(findings)
-    spec = document.get("spec")
+    spec = document.required("spec")
     if spec is None:
-        document.error("spec is missing")
         return None
     type_field = spec.get("type")
     kind = (type_field.text() if type_field else None) or "ClusterIP"
@@ -208,9 +207,7 @@ def _read_ports(spec: Field, headless: bool) -> Iterator[PlannedPort]:
 
 def _read_port(field: Field) -> PlannedPort | None:
     protocol = read_protocol(field.get("protocol"))
-    number_field, name_field = field.get("port"), field.get("name")
-    if number_field is None:
-        field.error("port is missing")
+    number_field, name_field = field.required("port"), field.get("name")
     number = number_field.integer(1, 65535) if number_field else None
     name = name_field.text() if name_field else ""
     if name and name_field and not is_dns_label(name):

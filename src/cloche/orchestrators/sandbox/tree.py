@@ -130,7 +130,9 @@ class _Composer:
         line = _line(event)
         if self._wants_key():
             raise _RefusedError(
-                line, "a mapping or list cannot be a field name", "quote text that holds braces"
+                line,
+                "a mapping or list cannot be a field name",
+                "quote text that begins with a brace; render a template first",
             )
         if len(self._frames) >= MAX_DEPTH:
             raise _RefusedError(line, f"nested deeper than {MAX_DEPTH} levels")
@@ -258,14 +260,16 @@ def _join_surrogates(match: re.Match[str]) -> str:
 
 
 def _marked(error: yaml.MarkedYAMLError, text: str, file: str) -> Finding:
-    mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 0
-    lines = text.split("\n", line)[:line] if line else []
-    shown = lines[-1] if lines else ""
+    mark, begun = error.problem_mark or error.context_mark, error.context_mark
+    lines = text.rstrip().split("\n")
+    line = min(mark.line + 1, len(lines)) if mark else 0
+    shown = lines[line - 1] if line else ""
     hint = ""
     if "{{" in shown:
         hint = "it looks like a template: render it first"
     elif "\t" in shown:
         hint = "indent with spaces, not tabs"
     problem = " ".join(part for part in (error.problem, error.context) if part)
+    if begun and begun.line + 1 < line:
+        problem += f" begun on line {begun.line + 1}"
     return Finding(file, line, "", f"not YAML: {problem}", hint)

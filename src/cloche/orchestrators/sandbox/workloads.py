@@ -115,13 +115,9 @@ class _Owners:
 
 def _read_template(manifest: Manifest, owners: _Owners, findings: list[Finding]) -> _Template | None:
     document = manifest.field(findings)
-    spec = document.get("spec")
-    if spec is None:
-        document.error("spec is missing")
-        return None
-    template = spec.get("template")
-    if template is None:
-        spec.error("template is missing")
+    spec = document.required("spec")
+    template = spec.required("template") if spec else None
+    if spec is None or template is None:
         return None
     pod = read_template(template, manifest.namespace, manifest.name)
     pod = msgspec.structs.replace(pod, origin=document.origin, workload=f"{manifest.kind}/{manifest.name}")
