@@ -106,7 +106,7 @@ async def _until_synced(events: AsyncIterator[Event]) -> list[str]:
 
 
 def test_a_changed_file_yields_its_changes_and_a_broken_one_nothing(tmp_path: pathlib.Path) -> None:
-    """Bad input is reported, what was there stays, and the next good state is told."""
+    """Bad input is reported, what was there stays, and the next good state is told (b has moved up)."""
     file = tmp_path / "a.yaml"
     file.write_text(documents(pod_text("a"), pod_text("b")))
     reports: list[tuple[Finding, ...]] = []
@@ -128,5 +128,5 @@ def test_a_changed_file_yields_its_changes_and_a_broken_one_nothing(tmp_path: pa
 
     first, second = asyncio.run(run())
     assert first == ["+Network 1", "+Namespace x", "+Endpoint x/a", "+Endpoint x/b", "sandbox"]
-    assert second == ["-Endpoint x/a", "+Endpoint x/c", "sandbox"]
+    assert second == ["-Endpoint x/a", "+Endpoint x/b", "+Endpoint x/c", "sandbox"]
     assert [[finding.severity.value for finding in found] for found in reports] == [[], ["error"], []]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from cloche.errors import Finding, Severity
-from cloche.model.labels import EVERYTHING, NAMESPACE_NAME_LABEL, Requirement, Selector
+from cloche.model.labels import EVERYTHING, NAMESPACE_NAME_LABEL, Selector
 from cloche.model.policy import Direction, Peer, PodPeer, Policy, Rule
 from cloche.model.topology import NOWHERE, PROTOCOL_NAMES, TCP, UDP, NamedPort, Namespace, Origin
 from cloche.orchestrators.sandbox.fields import nearest_of
@@ -16,6 +16,9 @@ _DNS_PORTS = (NamedPort("dns", UDP, 53), NamedPort("dns-tcp", TCP, 53))
 _DNS = Pod("kube-system", "kube-dns", (("k8s-app", "kube-dns"),), _DNS_PORTS, NOWHERE)
 """Every world has it, also when no manifest names it, so policies that select it are no mistake."""
 _KUBE_SYSTEM = Namespace("kube-system", ((NAMESPACE_NAME_LABEL, "kube-system"),))
+
+MAX_COMPARISONS = 20_000
+"""How many words are compared to find what may be meant, in one input."""
 
 
 def advise(
@@ -45,6 +48,7 @@ class _Adviser:
             for port in pod.ports:
                 if port.name and not pod.host_network:
                     self._by_port[port.name, port.protocol].append(pod)
+        self._comparisons = MAX_COMPARISONS
         self._chosen: dict[Selector, frozenset[str]] = {}
         self._some: dict[PodPeer, bool] = {}
         self._ports: dict[tuple[PodPeer | None, str, int], bool] = {}
@@ -93,7 +97,7 @@ class _Adviser:
                 receivers, who = rule.peers, "pod of these peers"
             if not self._has_port(receivers, port.name, port.protocol):
                 shown = f"{port.name}/{PROTOCOL_NAMES[port.protocol]}"
-                near = nearest_of(port.name, {name for name, _ in self._by_port})
+                near = self._nearest(port.name, {name for name, _ in self._by_port})
                 hint = f"did you mean {near!r}?" if near and near != port.name else ""
                 place = f"{path}.ports[{number}].port"
                 self._say(rule.origin, place, f"no {who} has a port named {shown}", hint, Severity.WARNING)
@@ -138,35 +142,34 @@ class _Adviser:
         return known
 
     def _near_pod(self, selector: Selector) -> str:
-        return _near(selector, self._index.values)
+        return self._near(selector, self._index.values)
 
     def _near_namespace(self, selector: Selector) -> str:
         values: dict[str, set[str]] = defaultdict(set)
         for labels in self._namespaces.values():
             for key, value in labels.items():
                 values[key].add(value)
-        return _near(selector, values)
+        return self._near(selector, values)
+
+    def _near(self, selector: Selector, values: dict[str, set[str]]) -> str:
+        """A hint at a label that exists and is written much like one that the selector asks for."""
+        for requirement in selector.requirements:
+            existing = values.get(requirement.key, set())
+            if requirement.operator != "In" or set(requirement.values) & existing:
+                continue
+            if requirement.key not in values:
+                near = self._nearest(requirement.key, values.keys())
+                return f"did you mean {near}?" if near else ""
+            for value in requirement.values:
+                near = self._nearest(value, existing)
+                if near:
+                    return f"did you mean {requirement.key}: {near}?"
+        return ""
+
+    def _nearest(self, word: str, known: Collection[str]) -> str | None:
+        """The word most like this one, while the comparisons that one input may cost last."""
+        self._comparisons -= len(known)
+        return nearest_of(word, known) if self._comparisons > 0 else None
 
     def _say(self, origin: Origin, path: str, message: str, hint: str, severity: Severity) -> None:
         self._findings.append(Finding(origin.file, origin.line, path, message, hint, severity))
-
-
-def _near(selector: Selector, values: dict[str, set[str]]) -> str:
-    """A hint at a label that exists and is written much like one that the selector asks for."""
-    for requirement in selector.requirements:
-        if requirement.operator != "In" or set(requirement.values) & values.get(requirement.key, set()):
-            continue
-        near = _nearest_label(requirement, values)
-        if near:
-            return f"did you mean {near}?"
-    return ""
-
-
-def _nearest_label(requirement: Requirement, values: dict[str, set[str]]) -> str:
-    if requirement.key not in values:
-        return nearest_of(requirement.key, values.keys()) or ""
-    for value in requirement.values:
-        near = nearest_of(value, values[requirement.key])
-        if near:
-            return f"{requirement.key}: {near}"
-    return ""

@@ -28,7 +28,8 @@ def _keyed(world: World | None) -> dict[tuple[str, str], Object]:
 
 def difference(old: World | None, new: World) -> tuple[Event, ...]:
     """What turns the old world into the new one: deletes (services first), then puts (policies before
-    endpoints). An endpoint that comes back as another one, under the same name, is deleted first."""
+    endpoints). An endpoint that comes back as another one, under the same name, is deleted first. An object whose
+    lines moved is put again, for its origin has changed."""
     before, after = _keyed(old), _keyed(new)
     deletes = [key for key, was in before.items() if key not in after or _replaced(was, after[key])]
     puts = [key for key, now in after.items() if before.get(key) != now]
