@@ -1,19 +1,51 @@
-"""What kernel tests need: root and BTF, or the reason why not."""
+"""What kernel tests need: root and BTF, or the reason why not; a host of their own; the program on frames."""
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from cloche.datapath import devices, machine, namespaces
+from cloche.datapath.removal import remove_instance
+from cloche.datapath.testrun import Engine
+
 BTF = Path("/sys/kernel/btf/vmlinux")
+_counter = itertools.count()
 
 
 @pytest.fixture(autouse=True, scope="session")
-def machine() -> None:
+def this_machine() -> None:
     """Skip, with the reason that the machine shows, where it cannot run BPF."""
     if os.geteuid() != 0:
         pytest.skip("not root")
     if not BTF.exists():
         pytest.skip(f"no BTF: {BTF} does not exist")
+    machine.mount_bpffs()
+
+
+@pytest.fixture
+def private_host() -> Iterator[None]:
+    """The test's thread in a network namespace of its own, as if that were a whole machine."""
+    with namespaces.private_namespace():
+        devices.set_up("lo")
+        yield
+
+
+@pytest.fixture
+def instance(private_host: None) -> Iterator[str]:
+    """An instance name that nobody else has; whatever is made under it is removed."""
+    name = f"k{os.getpid() % 46656:x}{next(_counter) % 256:02x}"
+    yield name
+    remove_instance(name)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    """The real program on crafted frames, with maps of its own."""
+    made = Engine()
+    yield made
+    made.close()

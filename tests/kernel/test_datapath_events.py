@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterator
-
-import pytest
 
 from cloche.datapath.events import EventReader, read_counters, read_reasons
 from cloche.datapath.maps import MapInfo, MapType, create_map, possible_cpus
-from cloche.datapath.settings import Settings
 from cloche.datapath.testrun import Engine
 from cloche.model.reasons import Reason
 
 FRAME = bytes(12) + b"\x08\x00" + bytes(60)
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    made = Engine()
-    made.configure(Settings(event_rate=10**6, event_burst=10**6))
-    yield made
-    made.close()
 
 
 def test_counters_are_summed_over_the_cpus() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from cloche.datapath.layout import EndpointState
@@ -63,13 +61,6 @@ def some_writes() -> list[Write]:
         Put("links", 9, 5),
         Flip(6),
     ]
-
-
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    made = Engine()
-    yield made
-    made.close()
 
 
 def test_what_was_written_is_read_back(engine: Engine) -> None:

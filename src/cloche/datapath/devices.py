@@ -203,19 +203,27 @@ def _furnish(addresses: Sequence[Address]) -> None:
 
 def add_route(block: Block, name: str) -> None:
     """Lead a block into a device of this namespace, in place of such a route to another one."""
-    family = _FAMILIES[0] if block.ipv4 else _FAMILIES[1]
-    scope = {"scope": _SCOPE_LINK} if block.ipv4 else {}
     with netlink() as route:
-        route.route("replace", dst=str(block), oif=socket.if_nametoindex(name), family=family, **scope)
+        route.route("replace", oif=socket.if_nametoindex(name), **_route(block))
 
 
 def delete_route(block: Block, name: str) -> None:
     """Undo ``add_route``; nothing when there is no such route."""
-    family = _FAMILIES[0] if block.ipv4 else _FAMILIES[1]
     ifindex = _index(name)
-    with suppress(OSError), netlink() as route:
-        if ifindex:
-            route.route("del", dst=str(block), oif=ifindex, family=family)
+    if not ifindex:
+        return
+    try:
+        with netlink() as route:
+            route.route("del", oif=ifindex, **_route(block))
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            raise
+
+
+def _route(block: Block) -> dict[str, object]:
+    if block.ipv4:
+        return {"dst": str(block), "family": _FAMILIES[0], "scope": _SCOPE_LINK}
+    return {"dst": str(block), "family": _FAMILIES[1]}
 
 
 def routes() -> list[Route]:
