@@ -60,6 +60,7 @@ DOOR = [
     (udp(OUTSIDE, "224.0.0.251"), "multicast"),
     (udp(OUTSIDE, "169.254.0.9"), "link-local"),
     (udp("127.0.0.1", B), "martian"),
+    (udp(HAIRPIN, B), "martian"),
     (udp("10.244.0.1", B), "allow"),
     (packet(B, A, sender="x/gone", entry=Entry.ENDPOINT), "unknown-link"),
 ]
@@ -184,6 +185,16 @@ FRAGMENTS = [
 def test_fragments_that_do_not_fit(parts: list[Packet], expected: str) -> None:
     """Overlaps, repeats, orphans, tiny firsts and impossible lengths are refused for their reason."""
     assert history().words(*parts)[-1] == expected
+
+
+def test_the_receiver_of_later_fragments_must_still_be_there() -> None:
+    """When another endpoint has the address by now, what is left of the datagram is not for it."""
+    one = history()
+    one.word(part(0, 800, True))
+    heir = pod("x/heir", 2)
+    link = Attachment(heir.key, 9, 9, 109, bytes(6), bytes(6))
+    one.change(heir, link, gone=(("Endpoint", B.key), ("Attachment", B.key)))
+    assert one.word(part(800, 8, True)) == "closed"
 
 
 def test_a_fragment_comes_too_late() -> None:

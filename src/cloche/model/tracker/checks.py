@@ -41,6 +41,8 @@ def entrance(world: World, packet: Packet) -> Decision | None:
     if world.generation == 0:
         return denied(packet, Reason.NO_GENERATION)
     if packet.entry is not Entry.ENDPOINT:
+        if world.place(packet.network, packet.source).kind is PlaceKind.HAIRPIN:
+            return denied(packet, Reason.MARTIAN)  # only packets turned back here have it as source
         return _source(packet) or _destination(world, packet)
     sender = world.sender(packet.sender)
     if sender is None:

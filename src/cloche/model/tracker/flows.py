@@ -82,9 +82,9 @@ def turn_round(world: World, packet: Packet) -> Packet:
 
 
 def receivers_entry(world: World, packet: Packet) -> Entry:
-    """How the receiver's packets come in; that it is the host itself is not taken for granted."""
-    here = world.place(packet.network, packet.destination).kind is PlaceKind.ENDPOINT
-    return Entry.ENDPOINT if here else Entry.STACK
+    """How the receiver's packets come in."""
+    kind = world.place(packet.network, packet.destination).kind
+    return {PlaceKind.ENDPOINT: Entry.ENDPOINT, PlaceKind.HOST: Entry.HOST}.get(kind, Entry.STACK)
 
 
 def _first_state(world: World, route: Route, by_receiver: bool, now_ns: int) -> Flow:

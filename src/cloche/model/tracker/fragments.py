@@ -83,11 +83,25 @@ def leave(tracker: Tracker, key: FragmentKey, packet: Packet, decision: Decision
     return msgspec.structs.replace(tracker, fragments=having(tracker.fragments, key, entry))
 
 
-def take(tracker: Tracker, key: FragmentKey, packet: Packet) -> tuple[Decision, Tracker]:
+def take(world: World, tracker: Tracker, key: FragmentKey, packet: Packet) -> tuple[Decision, Tracker]:
     """What a later fragment gets from the first; with the last byte the entry goes."""
     part, entry = packet.fragment, tracker.fragments[key]
     assert part is not None
-    decision = Decision(
+    decision = _answer(entry)
+    if entry.delivery is Delivery.ENDPOINT:
+        to = world.place(packet.network, entry.destination)
+        if to.endpoint != entry.endpoint or not to.open:
+            decision = denied(packet, Reason.CLOSED)
+    have = entry.have + part.length
+    last = entry.last if part.more else part.offset + part.length
+    if last and have >= last:
+        return decision, msgspec.structs.replace(tracker, fragments=without(tracker.fragments, key))
+    entry = msgspec.structs.replace(entry, seen=entry.seen | bits(part), have=have, last=last)
+    return decision, msgspec.structs.replace(tracker, fragments=having(tracker.fragments, key, entry))
+
+
+def _answer(entry: Fragments) -> Decision:
+    return Decision(
         entry.verdict,
         entry.reason,
         DIRECTIONS.get(entry.reason),
@@ -98,9 +112,3 @@ def take(tracker: Tracker, key: FragmentKey, packet: Packet) -> tuple[Decision, 
         delivery=entry.delivery,
         endpoint=entry.endpoint,
     )
-    have = entry.have + part.length
-    last = entry.last if part.more else part.offset + part.length
-    if last and have >= last:
-        return decision, msgspec.structs.replace(tracker, fragments=without(tracker.fragments, key))
-    entry = msgspec.structs.replace(entry, seen=entry.seen | bits(part), have=have, last=last)
-    return decision, msgspec.structs.replace(tracker, fragments=having(tracker.fragments, key, entry))

@@ -25,7 +25,7 @@ def step(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> tuple[D
     if decision is not None:
         return decision, tracker
     if packet.fragment.offset > 0:
-        return take(tracker, key, packet)
+        return take(world, tracker, key, packet)
     decision, tracker = _whole(world, tracker, packet, now_ns)
     return decision, leave(tracker, key, packet, decision, now_ns)
 
