@@ -192,6 +192,7 @@ struct flow_key {
 #define FLOW_REPLIED 32
 #define FLOW_FIN_LOW 64
 #define FLOW_FIN_HIGH 128
+#define FLOW_FRONT_HIGH 256   /* TRANSLATED: the service's address stands before the high side */
 struct flow {
 	__u64 generation;         /* judged by; written after action, never newer */
 	__u64 seen_ns;
@@ -199,7 +200,7 @@ struct flow {
 	__u8 age;                 /* enum age: its state */
 	__u8 action;              /* enum verdict */
 	__u8 reason;              /* when denied */
-	__u8 pad0;
+	__u8 direction;           /* that denied: 0 egress, 1 ingress */
 	__u32 flags;              /* FLOW_* */
 	__u32 owner;              /* endpoint number whose quota it counts in */
 	__u32 slot;               /* its index in flow_slots */
@@ -293,6 +294,8 @@ enum delivery {
 	DELIVER_PASS              /* left to the stack as it is (uplinks) */
 };
 /* cb[0] = verdict | reason << 8 | delivery << 16 | direction that decided << 24 (0 egress, 1 ingress, 2 neither)
+ * Set, class and rule are those of the direction that denied; of an allowed new flow those of the receiver's
+ * set, where it has one, else of the sender's. A packet that policy was not asked about has zeroes.
  * cb[1] = set | atom << 16        cb[2] = class | endpoint number << 16
  * cb[3] = local rule              cb[4] = backend's index in backends + 1, 0: none */
 

@@ -26,6 +26,7 @@ FLOW_HAIRPIN = 16
 FLOW_REPLIED = 32
 FLOW_FIN_LOW = 64
 FLOW_FIN_HIGH = 128
+FLOW_FRONT_HIGH = 256
 FRAGMENT_WORDS = 128
 
 
@@ -555,7 +556,7 @@ class FlowKey(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8])
 
 
-_FLOW = Struct("<QQQBBB1xIII16sHHII4x")
+_FLOW = Struct("<QQQBBBBIII16sHHII4x")
 FLOW_SIZE = 72
 FLOW_OFFSETS = {
     "generation": 0,
@@ -564,6 +565,7 @@ FLOW_OFFSETS = {
     "age": 24,
     "action": 25,
     "reason": 26,
+    "direction": 27,
     "flags": 28,
     "owner": 32,
     "slot": 36,
@@ -584,6 +586,7 @@ class Flow(NamedTuple):
     age: int
     action: int
     reason: int
+    direction: int
     flags: int
     owner: int
     slot: int
@@ -602,6 +605,7 @@ class Flow(NamedTuple):
             self.age,
             self.action,
             self.reason,
+            self.direction,
             self.flags,
             self.owner,
             self.slot,
@@ -616,7 +620,9 @@ class Flow(NamedTuple):
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _FLOW.unpack(raw)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13])
+        return cls(
+            v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13], v[14]
+        )
 
 
 _OWNER = Struct("<IIQQQ")

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/* The datapath: docs/design/packets.md, top to bottom. */
+#include "answers.h"
+#include "fragments.h"
+#include "icmp.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* The end of every packet. */
+INLINE int finish(struct __sk_buff *skb, struct packet *p, const struct config *settings)
+{
+	if (p->fragments_open)
+		leave_for_later();
+	if (unlikely(p->verdict != VERDICT_ALLOW)) {
+		report(EVENT_DROP);
+		if (p->delivery == DELIVER_BACK)
+			refuse(skb);
+	} else if (p->rewritten) {
+		if (is_icmp_error(p) && p->part != PART_LATER)
+			rewrite_error(skb);
+		else
+			rewrite(skb);
+	}
+	count_reason(p);
+	leave_answer(skb, p);
+	return deliver(skb, p, settings);
+}
+
+/* Fragments, ICMP errors, services, flows and policy; addresses are known to be in order. */
+INLINE int carry(struct __sk_buff *skb, struct packet *p, const struct config *settings)
+{
+	if (unlikely(p->part != PART_WHOLE) && fragment())
+		return DECIDED;
+	if (unlikely(is_icmp_error(p)))
+		return icmp_error(skb);
+	if (is_service(&p->destination))
+		return carry_to_service();
+	stand_for(&p->source, &p->destination);
+	stand_for(&p->destination, &p->source);
+	p->chosen.hairpin = (p->source.flags | p->destination.flags) & ADDRESS_HAIRPIN;
+	p->sender_is_low = make_key(&p->key, p, &p->source, &p->destination, FLOW_PLAIN);
+	return track(p, settings);
+}
+
+INLINE int parse(struct __sk_buff *skb, struct packet *p, __u16 ethertype)
+{
+	if (likely(parse_quick(skb, p) == PARSED))
+		return GO_ON;
+	p->ipv6 = ethertype == swap16(ETH_P_IPV6);
+	return parse_all(skb);
+}
+
+/* Where a packet may go at all; p->destination is looked up for what follows. */
+INLINE int check_destination(struct packet *p)
+{
+	__u32 reason = destination_kind_reason(p);
+
+	if (unlikely(reason))
+		return deny(p, reason);
+	look_up(p, &p->destination);
+	if (unlikely(!p->destination.endpoint && (p->destination.flags & (ADDRESS_HOST | ADDRESS_SERVICE | ADDRESS_GATEWAY)) == ADDRESS_GATEWAY))
+		return deny(p, REASON_LINK_LOCAL);
+	return GO_ON;
+}
+
+/* What an endpoint may send as its own. */
+INLINE int check_sender(struct __sk_buff *skb, struct packet *p, const struct endpoint *sender)
+{
+	__u32 reason, icmp = p->icmp >> 8;
+
+	if (p->ipv6 && unlikely(p->protocol == PROTOCOL_ICMPV6) && p->part != PART_LATER && icmp >= ND_FIRST &&
+	    icmp <= ND_LAST)
+		return answer_nd(skb);
+	reason = source_kind_reason(p);
+	if (unlikely(reason))
+		return deny(p, reason);
+	if (p->protocol == PROTOCOL_UDP && p->part != PART_LATER && p->wire.source_port == (p->ipv6 ? 547 : 67))
+		return deny(p, REASON_DHCP_SERVER);
+	if (unlikely(!is_senders(p, sender, p->wire.source)))
+		return deny(p, REASON_SPOOFED_ADDRESS);
+	return check_destination(p);
+}
+
+INLINE int endpoint_packet(struct __sk_buff *skb, struct packet *p, const struct config *settings)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ethhdr *ethernet = data;
+	struct endpoint *sender;
+	__u32 ifindex = skb->ifindex, *number;
+	__u16 ethertype;
+
+	p->entry = ENTRY_ENDPOINT;
+	if (unlikely(!p->generation))
+		return deny(p, REASON_NO_GENERATION);
+	number = bpf_map_lookup_elem(&links, &ifindex);
+	if (unlikely(!number))
+		return deny(p, REASON_UNKNOWN_LINK);
+	ifindex = *number;
+	sender = bpf_map_lookup_elem(&endpoints, &ifindex);
+	if (unlikely(!sender || sender->state == ENDPOINT_ABSENT))
+		return deny(p, REASON_UNKNOWN_LINK);
+	p->sender = ifindex;
+	p->network = sender->network;
+	p->source.endpoint = ifindex;
+	p->source.incarnation = sender->incarnation;
+	p->source.flags = 0;
+	if (unlikely(sender->state != ENDPOINT_OPEN))
+		return deny(p, REASON_CLOSED);
+	if (unlikely(data + ETHERNET_LENGTH > end))
+		return deny(p, REASON_MALFORMED);
+	if (unlikely(!same6(ethernet->h_source, sender->mac)))
+		return deny(p, REASON_SPOOFED_MAC);
+	ethertype = ethernet->h_proto;
+	if (unlikely(skb->vlan_present))
+		return deny(p, REASON_ETHERTYPE);
+	if (unlikely(ethertype != swap16(ETH_P_IP) && ethertype != swap16(ETH_P_IPV6)))
+		return ethertype == swap16(ETH_P_ARP) ? answer_arp(skb) : deny(p, REASON_ETHERTYPE);
+	if (parse(skb, p, ethertype) || check_sender(skb, p, sender))
+		return DECIDED;
+	return carry(skb, p, settings);
+}
+
+INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct config *settings)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ethhdr *ethernet = data;
+	__u32 reason, mark = skb->mark;
+	__u16 ethertype;
+
+	p->entry = mark & settings->host_mark ? ENTRY_HOST : ENTRY_STACK;
+	if (mark & settings->host_mark)
+		skb->mark = mark & ~settings->host_mark;
+	p->network = uplink_network;
+	if (unlikely(!p->generation))
+		return deny(p, REASON_NO_GENERATION);
+	if (unlikely(data + ETHERNET_LENGTH > end))
+		return deny(p, REASON_MALFORMED);
+	ethertype = ethernet->h_proto;
+	if (unlikely(skb->vlan_present))
+		return deny(p, REASON_ETHERTYPE);
+	if (unlikely(ethertype != swap16(ETH_P_IP) && ethertype != swap16(ETH_P_IPV6)))
+		return deny(p, ethertype == swap16(ETH_P_ARP) ? REASON_NEIGHBOUR : REASON_ETHERTYPE);
+	if (parse(skb, p, ethertype))
+		return DECIDED;
+	reason = source_kind_reason(p);
+	if (unlikely(reason))
+		return deny(p, reason);
+	look_up(p, &p->source);
+	if (check_destination(p))
+		return DECIDED;
+	return carry(skb, p, settings);
+}
+
+SEC("tc") int from_endpoint(struct __sk_buff *skb)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+
+	if (!p || !settings)
+		return TC_ACT_SHOT;
+	begin(p, settings);
+	endpoint_packet(skb, p, settings);
+	return finish(skb, p, settings);
+}
+
+SEC("tc") int from_stack(struct __sk_buff *skb)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+
+	if (!p || !settings)
+		return TC_ACT_SHOT;
+	begin(p, settings);
+	stack_packet(skb, p, settings);
+	return finish(skb, p, settings);
+}
+
+/* Tells from_stack what the host itself sends: it has a socket. */
+SEC("tc") int mark_host(struct __sk_buff *skb)
+{
+	struct config *settings = this_config();
+
+	if (!settings)
+		return TC_ACT_SHOT;
+	if (skb->sk)
+		skb->mark = skb->mark | settings->host_mark;
+	else
+		skb->mark = skb->mark & ~settings->host_mark;
+	return PASS_ON;
+}
+
+/* True when an address is one that only packets from here may have as source. */
+INLINE int is_our_source(struct packet *p)
+{
+	look_up(p, &p->source);
+	return p->source.endpoint || is_ours(p, p->source.address);
+}
+
+/* From outside: nobody there may speak as one of ours. Read from the network header, as an uplink need not
+ * be Ethernet. */
+SEC("tc") int from_uplink(struct __sk_buff *skb)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+	__u16 protocol = skb->protocol;
+
+	if (!p || !settings)
+		return TC_ACT_SHOT;
+	begin(p, settings);
+	p->entry = ENTRY_STACK;
+	p->network = uplink_network;
+	p->delivery = DELIVER_PASS;
+	if (protocol == swap16(ETH_P_IP)) {
+		__u32 source;
+
+		if (bpf_skb_load_bytes_relative(skb, 12, &source, 4, BPF_HDR_START_NET))
+			return PASS_ON;
+		map_ipv4(p->source.address, source);
+	} else if (protocol != swap16(ETH_P_IPV6) ||
+		   bpf_skb_load_bytes_relative(skb, 8, p->source.address, 16, BPF_HDR_START_NET)) {
+		return PASS_ON;
+	}
+	if (is_our_source(p))
+		deny(p, REASON_SPOOFED_ADDRESS);
+	if (p->verdict != VERDICT_ALLOW)
+		report(EVENT_DROP);
+	count_reason(p);
+	leave_answer(skb, p);
+	return p->verdict == VERDICT_ALLOW ? PASS_ON : TC_ACT_SHOT;
+}

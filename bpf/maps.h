@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The maps. Sizes are defaults: the loader sets them, and the constants below, before it loads. */
+#ifndef CLOCHE_MAPS_H
+#define CLOCHE_MAPS_H
+
+#include "helpers.h"
+#include "reasons.h"
+#include "types.h"
+
+/* rows is indexed set * max_classes + class. */
+const volatile __u32 max_classes = 4096;
+/* The network of what comes in from the uplinks. */
+const volatile __u32 uplink_network = 1;
+
+#define ARRAY_MAP(name, value_type, entries, flags) \
+	struct { \
+		__uint(type, BPF_MAP_TYPE_ARRAY); \
+		__type(key, __u32); \
+		__type(value, value_type); \
+		__uint(max_entries, entries); \
+		__uint(map_flags, flags); \
+	} name SEC(".maps")
+#define KEYED_MAP(name, kind, key_type, value_type, entries, flags) \
+	struct { \
+		__uint(type, kind); \
+		__type(key, key_type); \
+		__type(value, value_type); \
+		__uint(max_entries, entries); \
+		__uint(map_flags, flags); \
+	} name SEC(".maps")
+
+ARRAY_MAP(config, struct config, 1, BPF_F_MMAPABLE);
+KEYED_MAP(links, BPF_MAP_TYPE_HASH, __u32, __u32, 1024, BPF_F_NO_PREALLOC);
+ARRAY_MAP(endpoints, struct endpoint, 1024, BPF_F_MMAPABLE);
+KEYED_MAP(addresses, BPF_MAP_TYPE_HASH, struct address_key, struct address, 65536, BPF_F_NO_PREALLOC);
+KEYED_MAP(prefixes, BPF_MAP_TYPE_LPM_TRIE, struct prefix_key, struct prefix, 65536, BPF_F_NO_PREALLOC);
+ARRAY_MAP(atoms, __u64, ATOMS_SIZE, BPF_F_MMAPABLE);
+ARRAY_MAP(rows, __u64, 512 * 4096, BPF_F_MMAPABLE);
+ARRAY_MAP(cells, __u32, 4 * 1024 * 1024, BPF_F_MMAPABLE);
+ARRAY_MAP(sets, struct set, 512, BPF_F_MMAPABLE);
+KEYED_MAP(names, BPF_MAP_TYPE_HASH, struct name_key, struct name_entry, 4096, BPF_F_NO_PREALLOC);
+KEYED_MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service, 65536, BPF_F_NO_PREALLOC);
+ARRAY_MAP(backends, struct backend, 262144, BPF_F_MMAPABLE);
+KEYED_MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144, BPF_F_NO_PREALLOC);
+KEYED_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, 65536, 0);
+KEYED_MAP(flows, BPF_MAP_TYPE_HASH, struct flow_key, struct flow, 262144, 0);
+ARRAY_MAP(flow_slots, struct flow_key, 1024 * 1024, 0);
+ARRAY_MAP(owners, struct owner, 1024, 0);
+KEYED_MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment, 1024, 0);
+KEYED_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 65536, 0);
+KEYED_MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, REASON_COUNT, 0);
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1024 * 1024);
+} events SEC(".maps");
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* From a service's address to one of its backends, and the answer of one that has none. */
+#ifndef CLOCHE_SERVICES_H
+#define CLOCHE_SERVICES_H
+
+#include "flows.h"
+
+#define HASH_MULTIPLIER 0x9E3779B97F4A7C15ull
+
+INLINE __u64 hash_step(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * HASH_MULTIPLIER;
+	return hash ^ hash >> 32;
+}
+
+/* Which of "count" backends a packet goes to, as the client wrote it. */
+INLINE __u32 choose(const struct packet *p, const struct config *settings, __u32 count)
+{
+	const __u64 *source = (const void *)p->wire.source, *destination = (const void *)p->wire.destination;
+	__u64 hash = settings->hash_key[0];
+
+	hash = hash_step(hash, source[0]);
+	hash = hash_step(hash, source[1]);
+	hash = hash_step(hash, destination[0]);
+	hash = hash_step(hash, destination[1]);
+	hash = hash_step(hash, p->wire.source_port | (__u64)p->wire.destination_port << 16 |
+				       (__u64)p->protocol << 32);
+	hash = hash_step(hash, p->network ^ settings->hash_key[1]);
+	return (hash >> 32) * count >> 32;
+}
+
+/* Turns the packet towards the backend in p->member; towards the sender itself from the reserved address. */
+INLINE void turn_to_backend(struct packet *p, const struct config *settings)
+{
+	copy16(p->source.address, p->wire.source);
+	p->source.flags = 0;
+	p->source.looked_up = 0;
+	copy16(p->destination.address, p->member.address);
+	p->destination.port = p->member.port;
+	look_up(p, &p->destination);
+	p->chosen.hairpin = p->source.endpoint && p->source.endpoint == p->destination.endpoint;
+	if (p->chosen.hairpin) {
+		p->source.flags = ADDRESS_HAIRPIN;
+		p->source.looked_up = 1;
+		p->source.class_ = 0;
+		copy16(p->source.address, p->ipv6 ? settings->hairpin6 : settings->hairpin4);
+	}
+	copy16(p->out.source, p->source.address);
+	copy16(p->out.destination, p->destination.address);
+	p->out.source_port = p->wire.source_port;
+	p->out.destination_port = p->destination.port;
+	p->rewritten = 1;
+	p->sender_is_low = make_key(&p->key, p, &p->source, &p->destination, FLOW_PLAIN);
+}
+
+/* A SYN whose translated flow is not live, closing or cut begins anew. */
+INLINE int is_over(struct packet *p, const struct config *settings)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, &p->key);
+
+	return !flow || !is_live(flow, p->now, settings) || flow->age == AGE_TCP_CLOSING || flow->age == AGE_CUT;
+}
+
+/* The backend of a client's flow that is known already. GO_ON: none, or it may not be kept. */
+enum kept { KEPT, NOT_KEPT, KEPT_GONE };
+
+INLINE enum kept keep_backend(struct packet *p, const struct config *settings)
+{
+	struct flow *known = bpf_map_lookup_elem(&flows, &p->translation);
+
+	if (!known || !is_live(known, p->now, settings))
+		return NOT_KEPT;
+	copy16(p->member.address, known->service_address);
+	p->member.port = known->service_port;
+	if (!(known->service == p->chosen.number && known->epoch == p->chosen.epoch) &&
+	    !bpf_map_lookup_elem(&members, &p->member))
+		return tcp_without_syn(p) ? KEPT_GONE : NOT_KEPT;
+	turn_to_backend(p, settings);
+	return is_opening(p) && is_over(p, settings) ? NOT_KEPT : KEPT;
+}
+
+/* Where the client went last, while that is a backend still. */
+INLINE int take_last(struct packet *p)
+{
+	struct affinity *last;
+
+	if (!p->chosen.affinity_seconds)
+		return 0;
+	p->client.service = p->chosen.number;
+	p->client.network = p->network;
+	copy16(p->client.client, p->wire.source);
+	last = bpf_map_lookup_elem(&affinity, &p->client);
+	if (!last || (__s64)(p->now - last->seen_ns) >= (__s64)(p->chosen.affinity_seconds * 1000000000ull))
+		return 0;
+	copy16(p->member.address, last->address);
+	p->member.port = last->port;
+	return bpf_map_lookup_elem(&members, &p->member) != 0;
+}
+
+INLINE int choose_backend(struct packet *p, const struct config *settings, __u32 first, __u32 count)
+{
+	struct backend *backend;
+	__u32 index;
+
+	if (!count) {
+		deny(p, REASON_NO_BACKEND);
+		p->rewritten = 0;
+		p->delivery = DELIVER_BACK;
+		return DECIDED;
+	}
+	if (!take_last(p)) {
+		index = first + choose(p, settings, count);
+		backend = bpf_map_lookup_elem(&backends, &index);
+		if (!backend)
+			return deny(p, REASON_INTERNAL);
+		copy16(p->member.address, backend->address);
+		p->member.port = backend->port;
+		p->chosen.backend = index + 1;
+	}
+	turn_to_backend(p, settings);
+	return GO_ON;
+}
+
+/* A live flow under the translated addresses must be of this service's address and port. */
+INLINE int clashes(struct packet *p, const struct config *settings)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, &p->key);
+
+	if (!flow || !is_live(flow, p->now, settings))
+		return 0;
+	return !(flow->flags & FLOW_TRANSLATED) || !same16(flow->service_address, p->wire.destination) ||
+	       flow->service_port != p->wire.destination_port;
+}
+
+/* The translation of a live flow lives as that does, and learns the service's epoch. */
+INLINE int keep_translation(struct packet *p, const struct config *settings)
+{
+	struct flow *known = bpf_map_lookup_elem(&flows, &p->translation);
+	struct flow *flow;
+
+	if (known && known->service_port == p->out.destination_port &&
+	    same16(known->service_address, p->out.destination)) {
+		known->age = p->live_age;
+		if (known->seen_ns != p->live_seen)
+			known->seen_ns = p->live_seen;
+		if (known->epoch != p->chosen.epoch || known->service != p->chosen.number) {
+			known->service = p->chosen.number;
+			known->epoch = p->chosen.epoch;
+		}
+		return 1;
+	}
+	flow = bpf_map_lookup_elem(&flows, &p->key);
+	if (!flow)
+		return 0;
+	__builtin_memcpy(&p->fresh, flow, sizeof(*flow));
+	p->fresh.age = p->live_age;
+	p->fresh.seen_ns = p->live_seen;
+	return remember_translation(p, settings);
+}
+
+/* A packet to a service's address. */
+STAGE int carry_to_service(void)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+	struct service *service;
+	__u32 first, count;
+	enum kept kept;
+	int next;
+
+	if (!p || !settings)
+		return DECIDED;
+	if (!has_ports(p->protocol))
+		return deny(p, REASON_NO_SERVICE);
+	p->service.network = p->network;
+	copy16(p->service.address, p->wire.destination);
+	p->service.port = p->wire.destination_port;
+	p->service.protocol = p->protocol;
+	p->service.pad = 0;
+	service = bpf_map_lookup_elem(&services, &p->service);
+	if (!service)
+		return deny(p, REASON_NO_SERVICE);
+	first = service->first;
+	count = service->count;
+	p->chosen.named = 1;
+	p->chosen.number = service->number;
+	p->chosen.epoch = service->epoch;
+	p->chosen.affinity_seconds = service->affinity_seconds;
+	p->member.service = service->number;
+	p->member.pad = 0;
+	p->client_is_low = make_key(&p->translation, p, &p->source, &p->destination, FLOW_TRANSLATION);
+	kept = keep_backend(p, settings);
+	if (kept == KEPT_GONE)
+		return deny(p, REASON_BACKEND_GONE);
+	if (kept == NOT_KEPT && choose_backend(p, settings, first, count))
+		return DECIDED;
+	if (clashes(p, settings))
+		return deny(p, REASON_TRANSLATION_CLASH);
+	next = track(p, settings);
+	if (p->live && !keep_translation(p, settings) && next == GO_ON)
+		return deny(p, REASON_FLOW_TABLE_FULL);
+	return next;
+}
+
+#endif
