@@ -1,0 +1,88 @@
+"""The options that verbs share, each with one meaning, and how they become a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cloche.config import DEFAULT_INSTANCE, DEFAULT_POD_RANGES, DEFAULT_SERVICE_RANGES, Config, check
+from cloche.errors import Finding, InputError
+from cloche.model.address import Block, parse_block
+
+Files = Annotated[
+    list[str],
+    typer.Option(
+        "--filename",
+        "-f",
+        metavar="PATH",
+        help="Manifests: a file, a folder, or - for standard input. May be repeated.",
+        default_factory=list,
+        show_default=False,
+    ),
+]
+Instance = Annotated[
+    str,
+    typer.Option(
+        "--instance",
+        metavar="NAME",
+        envvar="CLOCHE_INSTANCE",
+        help="Which installation: a lower-case letter, then up to seven letters and digits.",
+    ),
+]
+PodRanges = Annotated[
+    list[str],
+    typer.Option(
+        "--pod-cidr",
+        metavar="CIDR",
+        help="Where pods without an address take theirs from; one per family.",
+        default_factory=list,
+        show_default=" and ".join(map(str, DEFAULT_POD_RANGES)),
+    ),
+]
+ServiceRanges = Annotated[
+    list[str],
+    typer.Option(
+        "--service-cidr",
+        metavar="CIDR",
+        help="Where services take their addresses from; one per family.",
+        default_factory=list,
+        show_default=" and ".join(map(str, DEFAULT_SERVICE_RANGES)),
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+System = Annotated[
+    bool, typer.Option("--system", help="List the sandbox's own endpoints (the resolver) too.")
+]
+
+
+def configuration(
+    instance: str = DEFAULT_INSTANCE, pods: Sequence[str] = (), services: Sequence[str] = ()
+) -> Config:
+    """The configuration that the options ask for. Raises InputError for one that cannot be."""
+    config = Config(
+        instance=instance,
+        pod_ranges=ranges("--pod-cidr", pods, DEFAULT_POD_RANGES),
+        service_ranges=ranges("--service-cidr", services, DEFAULT_SERVICE_RANGES),
+    )
+    check(config)
+    return config
+
+
+def ranges(option: str, texts: Sequence[str], defaults: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks written, and the default of a family that none is written for."""
+    try:
+        blocks = [parse_block(text) for text in texts]
+    except ValueError as error:
+        raise InputError([Finding(option, 0, "", str(error))]) from None
+    families = {block.ipv4 for block in blocks}
+    chosen = blocks + [block for block in defaults if block.ipv4 not in families]
+    return tuple(sorted(chosen, key=lambda block: not block.ipv4))
+
+
+def required(paths: Sequence[str]) -> Sequence[str]:
+    """The paths, of which there must be one. Raises InputError."""
+    if not paths:
+        raise InputError([Finding("-f", 0, "", "no manifests named", "-f PATH, or -f - for standard input")])
+    return paths

@@ -1,0 +1,168 @@
+"""The verbs that run a sandbox and change it: up, apply, delete, exec, down, clean, agent."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Annotated
+
+import typer
+
+from cloche.agent import launch
+from cloche.agent.client import Client, connect
+from cloche.agent.messages import Applied, Mode
+from cloche.cli import enter, lines, render, watching, worlds
+from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
+from cloche.cli.places import find_pod
+from cloche.config import DEFAULT_INSTANCE, Config
+from cloche.errors import ClocheError, MachineError, NotRunningError
+from cloche.orchestrators.sandbox import Manifest, build, read
+
+
+def up(
+    filename: Files,
+    pod_cidr: PodRanges,
+    service_cidr: ServiceRanges,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return when all is up; end it with down.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Apply the manifests again whenever a file of theirs changes.")
+    ] = False,
+    instance: Instance = DEFAULT_INSTANCE,
+    json: Json = False,
+) -> None:
+    """Make manifests real and enforce their policies.
+
+    Each pod becomes a network namespace. Bad input is refused before anything is made. Without --detach
+    it stays, tells of every flow, and takes everything down again on Ctrl-C. On an instance that runs
+    already, the manifests replace what is there.
+
+    Example: cloche up -f examples/shop --detach
+    """
+    config = configuration(instance, pod_cidr, service_cidr)
+    manifests = read(required(filename))
+    build(manifests, config.pod_ranges, config.service_ranges)
+    with render.working(f"bringing up instance {config.instance}"):
+        client, applied = bring_up(config, manifests)
+    with client:
+        tell(applied, json)
+        if detach:
+            if not json:
+                render.aside(f"it keeps running; end it with: cloche down{lines.instance_option(instance)}")
+            return
+        if not json:
+            render.aside("telling of every flow; Ctrl-C takes everything down", render.dim)
+        try:
+            with watching.reapplied(client, filename) if watch else contextlib.nullcontext():
+                follow(client, json)
+        except KeyboardInterrupt:
+            with render.working(f"taking down instance {config.instance}"):
+                client.down()
+
+
+def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, Applied]:
+    """The agent of the instance, started if need be, with these manifests in force.
+
+    An agent that was started for this is taken down again when it refuses them.
+    """
+    try:
+        connect(config.instance).close()
+        started = False
+    except NotRunningError:
+        started = True
+    client = launch.start(config)
+    try:
+        return client, client.apply(manifests, Mode.REPLACE)
+    except BaseException:
+        if started:
+            with contextlib.suppress(ClocheError):
+                client.down()
+        client.close()
+        raise
+
+
+def follow(client: Client, json: bool) -> None:
+    """Tell of every flow event from now on, without end."""
+    for event in client.flows(follow=True):
+        render.answer_json(flow=event) if json else render.show(lines.event(event))
+
+
+def tell(applied: Applied, json: bool) -> None:
+    """Say what a change came to."""
+    if json:
+        render.answer_json(applied=applied)
+        return
+    render.findings(applied.findings)
+    render.show(lines.applied(applied))
+
+
+def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
+    """Put objects into a running sandbox.
+
+    What has the same kind, namespace and name is replaced. The change takes effect in one step, on
+    connections that are open too. Bad input changes nothing.
+
+    Example: cloche apply -f examples/shop-lockdown.yaml
+    """
+    manifests = read(required(filename))
+    with connect(instance) as client:
+        with render.working("applying"):
+            applied = client.apply(manifests)
+        tell(applied, json)
+
+
+def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
+    """Take objects out of a running sandbox.
+
+    Only their kinds, namespaces and names count.
+
+    Example: cloche delete -f examples/shop/3-policies.yaml
+    """
+    manifests = read(required(filename))
+    with connect(instance) as client:
+        with render.working("deleting"):
+            applied = client.delete(manifests)
+        tell(applied, json)
+
+
+def execute(
+    pod: Annotated[str, typer.Argument(help="The pod, as namespace/name.", metavar="POD")],
+    command: Annotated[
+        list[str], typer.Argument(help="The program and its arguments.", metavar="COMMAND...")
+    ] = ["sh"],  # noqa: B006
+    instance: Instance = DEFAULT_INSTANCE,
+) -> None:
+    """Run a program in a pod's network.
+
+    It is a program of this machine, with the pod's addresses, routes and DNS. Files and processes stay
+    the machine's own. The program's exit status is returned.
+
+    Example: cloche exec shop/front-0 -- python3 -c "import socket; print(socket.gethostbyname('api'))"
+    """
+    with connect(instance) as client:
+        key = find_pod(worlds.running(client), pod).key
+        netns = next((shown.network_namespace for shown in client.endpoints() if shown.endpoint == key), "")
+    if not netns:
+        raise MachineError(f"{key} has no network namespace of its own")
+    enter.become(netns, command)
+
+
+def down(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
+    """Stop a sandbox and remove everything of it.
+
+    Namespaces, links, programs, maps and files of the instance go. Other instances are not touched.
+    Without a running agent, use clean.
+
+    Example: cloche down
+    """
+    with connect(instance) as client, render.working(f"taking down instance {instance}"):
+        client.down()
+    gone(instance, json)
+
+
+def gone(instance: str, json: bool) -> None:
+    """Say that nothing of the instance is left."""
+    if json:
+        render.answer_json(removed=instance)
+    else:
+        render.show(f"instance {instance} is gone")
