@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from cloche.errors import Finding, InputError
 from cloche.model.state import Delete, Event, Object, Put, Synced
 from cloche.model.topology import Endpoint
-from cloche.orchestrators.sandbox.manifests import files, read
+from cloche.orchestrators.sandbox.manifests import MAX_BYTES, files, read
 from cloche.orchestrators.sandbox.world import Ranges, World, build
 
 SOURCE = "sandbox"
@@ -27,9 +27,11 @@ def _keyed(world: World | None) -> dict[tuple[str, str], Object]:
 
 
 def difference(old: World | None, new: World) -> tuple[Event, ...]:
-    """What turns the old world into the new one: deletes (services first), then puts (policies before
-    endpoints). An endpoint that comes back as another one, under the same name, is deleted first. An object whose
-    lines moved is put again, for its origin has changed."""
+    """What turns the old world into the new one: deletes (services first), then puts (policies first).
+
+    An endpoint that comes back as another one, under the same name, is deleted first. An object whose
+    lines moved is put again, for its origin has changed.
+    """
     before, after = _keyed(old), _keyed(new)
     deletes = [key for key, was in before.items() if key not in after or _replaced(was, after[key])]
     puts = [key for key, now in after.items() if before.get(key) != now]
@@ -83,7 +85,8 @@ async def watch(
 
 
 def _read_stdin() -> str:
-    return sys.stdin.read()
+    """All of standard input; bytes that are no UTF-8 become lone surrogates, which are refused later."""
+    return sys.stdin.buffer.read(MAX_BYTES + 1).decode(errors="surrogateescape")
 
 
 def _read_world(paths: Sequence[str], stdin: str | None, ranges: Ranges, previous: World | None) -> World:

@@ -121,8 +121,10 @@ def _read_one(file: str, stdin: str | None, findings: list[Finding]) -> str | No
         if file != "-":
             with open(file, "rb") as stream:
                 raw = stream.read(MAX_BYTES + 1)
+        elif stdin is not None:
+            raw = stdin.encode(errors="surrogatepass")
         else:
-            raw = sys.stdin.buffer.read(MAX_BYTES + 1) if stdin is None else stdin.encode(errors="replace")
+            raw = sys.stdin.buffer.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         findings.append(Finding(name, 0, "", f"cannot be read: {reason}"))
