@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 from typer._completion_shared import get_completion_script
-from typer.completion import completion_init
+from typer._completion_classes import completion_init
 
 from cloche.cli import asking, questions, render, running
 from cloche.errors import ClocheError

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from cloche.errors import ClocheError, Finding, InputError, Severity
+from cloche.errors import ClocheError, Finding, InputError, NotRunningError, Severity
 
 JSON_VERSION = 1
 """Grows when a JSON answer changes so that a program that read it before no longer can."""
@@ -75,6 +75,8 @@ def failure(error: ClocheError) -> None:
             _console(stderr=True).print(finding_text(finding), soft_wrap=True)
         return
     aside(f"error: {error}", "bold red")
+    if isinstance(error, NotRunningError):
+        aside("start one with: cloche up -f PATH --detach; ask about manifests with -f PATH", dim)
 
 
 def finding_text(finding: Finding) -> Text:

@@ -128,7 +128,7 @@ def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = 
 def execute(
     pod: Annotated[str, typer.Argument(help="The pod, as namespace/name.", metavar="POD")],
     command: Annotated[
-        list[str], typer.Argument(help="The program and its arguments.", metavar="COMMAND...")
+        list[str], typer.Argument(help="The program and its arguments.", metavar="COMMAND")
     ] = ["sh"],  # noqa: B006
     instance: Instance = DEFAULT_INSTANCE,
 ) -> None:
