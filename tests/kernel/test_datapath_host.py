@@ -10,8 +10,8 @@ import pytest
 from pods import RANGES, OpenHost, addresses_of
 
 from cloche.datapath import Datapath, Settings, check_overlap, devices, host_addresses, namespaces, uplinks
-from cloche.datapath.loader import pin_directory
 from cloche.datapath.nft import forward_drops
+from cloche.datapath.pins import pin_directory
 from cloche.datapath.removal import instances, remove_instance
 from cloche.datapath.testrun import SMALL
 from cloche.errors import InputError

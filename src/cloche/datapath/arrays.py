@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from cloche.datapath import encode, layout
 from cloche.datapath.layout import ENDPOINT_OFFSETS, ROW_UNIT, EndpointState
-from cloche.datapath.loader import Maps
 from cloche.datapath.maps import Map
+from cloche.datapath.pins import Maps
 from cloche.tables.schema import EndpointEntry, Versioned
 
 _CELL_SIZE = 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cloche.datapath import bpf, links
 from cloche.datapath.links import Hook
-from cloche.datapath.loader import pin_directory
+from cloche.datapath.pins import pin_directory
 
 
 def _pin(instance: str, name: str) -> Path:

@@ -19,6 +19,7 @@ from cloche.datapath.links import Hook
 from cloche.datapath.readback import read_back
 from cloche.datapath.reconcile import CHUNK, Step, Writer
 from cloche.datapath.settings import Settings, make_config
+from cloche.datapath.sweep import Sweeper
 from cloche.model.address import Address, Block
 from cloche.model.reasons import Reason
 from cloche.model.topology import Attachment
@@ -176,6 +177,10 @@ class Datapath:
     def flows(self) -> Iterator[tuple[FlowKey, Flow]]:
         """The flow table's entries, expired ones too."""
         return read_flows(self._maps.flows)
+
+    def sweeper(self) -> Sweeper:
+        """What removes expired flows."""
+        return Sweeper(self._maps.flows)
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Of each hash map: how many entries it has, and how many fit."""

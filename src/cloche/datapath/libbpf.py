@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from ctypes import c_char_p, c_int, c_size_t, c_uint, c_void_p
 from functools import cache
 from pathlib import Path
@@ -137,11 +137,12 @@ class ObjectFile:
         """Make the maps and load the programs; the verifier's last words are in the error."""
         self._checked(self._lib.bpf_object__load(self._object), "loading")
 
-    def maps(self) -> dict[str, int]:
-        """After ``load``: file descriptors of the maps, the caller's own."""
-        return {name: os.dup(self._lib.bpf_map__fd(self._maps[name])) for name in self.map_names()}
+    def maps(self, names: Iterable[str]) -> dict[str, int]:
+        """After ``load``: file descriptors of these maps, the caller's own."""
+        return {name: os.dup(self._lib.bpf_map__fd(self._maps[name])) for name in names}
 
-    def programs(self) -> dict[str, int]:
-        """After ``load``: file descriptors of the programs, the caller's own."""
-        found = self._walk(self._lib.bpf_object__next_program)
-        return {self._lib.bpf_program__name(p).decode(): os.dup(self._lib.bpf_program__fd(p)) for p in found}
+    def programs(self, names: Collection[str]) -> dict[str, int]:
+        """After ``load``: file descriptors of these programs, the caller's own. KeyError: one is missing."""
+        walked = self._walk(self._lib.bpf_object__next_program)
+        found = {self._lib.bpf_program__name(program).decode(): program for program in walked}
+        return {name: os.dup(self._lib.bpf_program__fd(found[name])) for name in names}

@@ -14,7 +14,7 @@ from typing import Any
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
-from cloche.datapath.loader import Maps
+from cloche.datapath.pins import Maps
 from cloche.tables.schema import NUMBER_BITS, Put, Remove, Tables, Write, unpack
 
 _NUMBER = (1 << NUMBER_BITS) - 1

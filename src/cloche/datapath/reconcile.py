@@ -13,8 +13,8 @@ from typing import Any
 from cloche.datapath import bpf, encode
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS, ROW_UNIT
-from cloche.datapath.loader import Maps
 from cloche.datapath.maps import Map
+from cloche.datapath.pins import Maps
 from cloche.tables.schema import Flip, Grace, Put, Remove, Versioned, Write
 
 CHUNK = 256

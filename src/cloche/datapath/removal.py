@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cloche.datapath import devices, hooks, machine, namespaces, nft
-from cloche.datapath.loader import PINS, pin_directory
+from cloche.datapath.pins import PINS, pin_directory, remove_pins
 
 
 def remove_instance(instance: str, folders: Sequence[Path] = ()) -> list[str]:
@@ -44,20 +44,10 @@ def _devices(instance: str) -> list[str]:
 
 
 def _pins(instance: str) -> list[str]:
-    directory = pin_directory(instance)
-    if not machine.is_bpffs(machine.BPFFS) or not directory.is_dir():
-        return []
-    for name in hooks.hook_names(instance):
-        hooks.unhook(instance, name)
-    for part in ("links", "programs", "maps"):
-        if (directory / part).is_dir():
-            for pin in (directory / part).iterdir():
-                pin.unlink()
-            (directory / part).rmdir()
-    directory.rmdir()
-    if not any(PINS.iterdir()):
-        PINS.rmdir()
-    return [f"pins {directory}"]
+    if machine.is_bpffs(machine.BPFFS):
+        for name in hooks.hook_names(instance):
+            hooks.unhook(instance, name)
+    return [f"pins {pin_directory(instance)}"] if remove_pins(instance) else []
 
 
 def instances() -> list[str]:

@@ -113,7 +113,7 @@ class Engine:
                 table.remove(key)
 
     def run(self, program: str, frame: bytes, ifindex: int, mark: int = 0) -> Result:
-        """Run a program (a field of ``loader.Programs``) on a frame that came in on a device.
+        """Run a program (a field of ``pins.Programs``) on a frame that came in on a device.
 
         OSError when the kernel refuses the frame (under 14 bytes, over about 3500) or the device.
         """
