@@ -20,9 +20,9 @@ HEAD = """# Command line
 
 Generated from the command line by `tools/cli_reference.py`; do not edit.
 
-A pod is written `namespace/name`, a port `80/tcp`, an ICMP type `8/icmp`, a named port `http/tcp`. `-f PATH` names the
-world: with it a question is answered offline about these manifests, without it by what is running. `--json` answers
-are described in [json.md](json.md).
+A pod is written `namespace/name`, a port `80/tcp`, an ICMP type `8/icmp`, a named port `http/tcp`. `-f PATH`
+names the world: with it a question is answered offline about these manifests, without it by what is running.
+`--json` answers are described in [json.md](json.md).
 
 | Status | Means |
 |---|---|

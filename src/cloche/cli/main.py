@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from typer._completion_shared import get_completion_script
 from typer._completion_classes import completion_init
+from typer._completion_shared import get_completion_script
 
 from cloche.cli import asking, questions, render, running
 from cloche.errors import ClocheError
@@ -60,6 +60,8 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("flows", asking.flows),
     ("show", asking.show),
     ("down", running.down),
+    ("clean", running.clean),
+    ("agent", running.agent),
     ("completion", completion),
 )
 AS_WRITTEN = {"ignore_unknown_options": True, "allow_interspersed_args": False}

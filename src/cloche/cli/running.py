@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cloche.agent import launch
+from cloche.agent import launch, main, removal
 from cloche.agent.client import Client, connect
+from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
 from cloche.cli import enter, lines, render, watching, worlds
 from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
@@ -157,12 +158,46 @@ def down(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     """
     with connect(instance) as client, render.working(f"taking down instance {instance}"):
         client.down()
-    gone(instance, json)
+    gone(instance, [], json)
 
 
-def gone(instance: str, json: bool) -> None:
-    """Say that nothing of the instance is left."""
+def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
+    """Remove what is left of an instance, with or without an agent.
+
+    What down does, when the agent does not answer or is gone. Other instances are not touched.
+
+    Example: cloche clean --instance demo
+    """
+    with render.working(f"removing instance {instance}"):
+        removed = removal.clean(configuration(instance))
+    gone(instance, removed, json)
+
+
+def agent(
+    pod_cidr: PodRanges,
+    service_cidr: ServiceRanges,
+    instance: Instance = DEFAULT_INSTANCE,
+) -> None:
+    """Run an instance's agent in the foreground.
+
+    up starts one by itself; this is for supervisors. An instance that exists keeps the ranges that it was
+    made with. On SIGTERM it ends and the datapath goes on; the next one adopts it.
+
+    Example: cloche agent --instance cloche0
+    """
+    config = configuration(instance, pod_cidr, service_cidr)
+    disk = Disk(config)
+    kept = disk.load_config()
+    if kept is None:
+        disk.save_config(config)
+    raise typer.Exit(main.main(kept or config))
+
+
+def gone(instance: str, removed: list[str], json: bool) -> None:
+    """Say that nothing of the instance is left, and what there was."""
     if json:
-        render.answer_json(removed=instance)
-    else:
-        render.show(f"instance {instance} is gone")
+        render.answer_json(removed=instance, things=removed)
+        return
+    for thing in removed:
+        render.aside(f"removed {thing}", render.dim)
+    render.show(f"instance {instance} is gone")
