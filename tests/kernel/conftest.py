@@ -43,9 +43,16 @@ def instance(private_host: None) -> Iterator[str]:
     remove_instance(name)
 
 
-@pytest.fixture
-def engine() -> Iterator[Engine]:
-    """The real program on crafted frames, with maps of its own."""
+@pytest.fixture(scope="session")
+def loaded_engine(this_machine: None) -> Iterator[Engine]:
+    """The real program, loaded once; tests take ``engine``, which is as new for each of them."""
     made = Engine()
     yield made
     made.close()
+
+
+@pytest.fixture
+def engine(loaded_engine: Engine) -> Engine:
+    """The real program on crafted frames, its maps empty and nobody else's."""
+    loaded_engine.reset()
+    return loaded_engine

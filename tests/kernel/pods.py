@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from cloche.datapath import Datapath, Settings
 from cloche.datapath.layout import EndpointState
-from cloche.datapath.namespaces import call_in
+from cloche.datapath.namespaces import call_in, netns_path
 from cloche.datapath.testrun import SMALL
 from cloche.model.address import Address, Block, format_address, is_ipv4, parse_address, parse_block
 from cloche.model.topology import DEFAULT_NETWORK, GATEWAY4, GATEWAY6, HAIRPIN4, HAIRPIN6, Attachment
@@ -84,12 +84,12 @@ def endpoint_writes(
 class OpenHost:
     """An instance on this host, with a generation that allows everything, and pods by number."""
 
-    def __init__(self, instance: str, ranges: Sequence[Block] = RANGES) -> None:
+    def __init__(self, instance: str, ranges: Sequence[Block] = RANGES, generation: int = 1) -> None:
         self.datapath = Datapath.open(instance, SMALL)
         self.datapath.prepare_host(ranges)
         self.datapath.configure(Settings())
         self.write(fixed_writes(ranges))
-        self.write([Flip(1)])
+        self.write([Flip(generation)])
 
     def write(self, writes: Sequence[Write]) -> None:
         """Apply writes to their end."""
@@ -106,6 +106,16 @@ class OpenHost:
     def inside(self, number: int, function: Callable[[], T]) -> T:
         """The function's result, run in the pod's namespace; sockets it opens stay there."""
         return call_in(self.datapath.netns_path(f"test/pod-{number}"), function)
+
+    @staticmethod
+    def inside_named(name: str, function: Callable[[], T]) -> T:
+        """The function's result, run in any named namespace."""
+        return call_in(netns_path(name), function)
+
+    def own_address(self, text: str) -> None:
+        """Tell the tables that this is the host's own address."""
+        key = AddressKey(DEFAULT_NETWORK, parse_address(text))
+        self.write([Put("addresses", key, AddressEntry(NONE, 0, int(AddressFlag.HOST)))])
 
 
 def family(address: Address) -> socket.AddressFamily:

@@ -56,6 +56,11 @@ class EventReader:
             self._position.value = position
         return events
 
+    def discard(self) -> None:
+        """Pass over whatever is there now, and unmap."""
+        (self._position.value,) = _WORD.unpack_from(self._producer)
+        self.close()
+
     def close(self) -> None:
         """Unmap; the map itself is its owner's."""
         del self._position
