@@ -18,6 +18,12 @@ from cloche.datapath.maps import Map, MapInfo, MapType, create_map
 
 OWNERS, QUOTA = 110, 1024
 ENTRIES = OWNERS * QUOTA
+TABLES = ("hash", "lazy", "lru", "own_by_hash", "own_by_array")
+PROGRAMS = (
+    "empty_random",
+    "empty_in_turn",
+    *(f"{t}_{does}" for t in TABLES for does in ("find", "see", "put")),
+)
 STATE = struct.Struct("<4Q2I")
 LOOPBACK = 1
 FRAME = bytes(64)
@@ -91,8 +97,8 @@ def candidates() -> Iterator[Candidates]:
     path = bpf_object(HERE / "flowtable" / "flowtable.bpf.c", headers)
     with ObjectFile(path) as opened:
         opened.load()
-        maps = {name: Map(fd) for name, fd in opened.maps().items()}
-        programs = opened.programs()
+        maps = {name: Map(fd) for name, fd in opened.maps(opened.map_names()).items()}
+        programs = opened.programs(PROGRAMS)
     inner = {name: _inner_maps(maps[name]) for name in ("own_by_hash", "own_by_array")}
     made = Candidates(maps, {name: Runner(fd) for name, fd in programs.items()}, inner)
     try:
