@@ -82,3 +82,6 @@ def main() -> None:
     except BrokenPipeError:
         render.mute()
         sys.exit(0)
+    except OSError as error:
+        render.aside(f"error: {error}", "bold red")
+        sys.exit(2)
