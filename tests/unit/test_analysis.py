@@ -238,6 +238,29 @@ def test_what_policy_does_not_decide_is_noted() -> None:
     assert "unknown-destination" in nobody.note
 
 
+ASSUMED = [
+    (rule(block("10.244.0.0/24")), True),
+    (rule(block("10.244.0.0/16", "10.244.9.0/24")), True),
+    (rule(block("0.0.0.0/0")), False),
+    (rule(block("10.0.0.0/8")), False),
+    (rule(block("203.0.113.0/24")), False),
+    (rule(pods(where="x", app="a"), block("10.244.0.0/24")), False),
+    (rule(pods(where="x", app="z"), block("10.244.0.0/24")), True),
+    (rule(block("10.244.0.0/24"), ports=[port(81)]), False),
+]
+
+
+@pytest.mark.parametrize(("ingress", "hangs"), ASSUMED)
+def test_a_verdict_that_hangs_on_an_address_given_out_here(ingress: object, hangs: bool) -> None:
+    """Where another address in the ranges might change the answer, the row and the explanation say so."""
+    state = here(policy("x/p", pods(where="x", app="b"), ingress=[ingress]))  # type: ignore[list-item]
+    for assumed, expected in ((("x/a",), hangs), (("x/b",), False), ((), False)):
+        pairs = matrix(state, (HTTP,), assumed=assumed).pairs
+        found = {p.assumed for p in pairs if (p.source, p.destination) == ("x/a", "x/b")}
+        assert any(found) == expected
+        assert any(a.assumed for a in explain_flow(state, "x/a", "x/b", HTTP, assumed).answers) == expected
+
+
 WRONG = [
     ("x/none", "x/b", "80/tcp", "no such pod"),
     ("x/a", "x/none", "80/tcp", "no such pod"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from cloche.analysis.ends import End, parse_end
-from cloche.analysis.matrix import family_of, probe_packet
+from cloche.analysis.judging import Judge
+from cloche.analysis.matrix import family_of, is_assumed, probe_packet
 from cloche.analysis.results import (
     VERSION,
     DirectionAnswer,
@@ -46,10 +47,13 @@ class Asked(NamedTuple):
     note: str = ""
 
 
-def explain_flow(state: State, source: str, destination: str, port: Port) -> FlowExplanation:
+def explain_flow(
+    state: State, source: str, destination: str, port: Port, assumed: Collection[str] = ()
+) -> FlowExplanation:
     """Every distinct answer about a port between two ends, each a pod, a service, an address or a CIDR.
 
-    A service as source means its backends' pods; as destination each backend is judged. Raises
+    A service as source means its backends' pods; as destination each backend is judged.
+    ``assumed``: the endpoints whose addresses were given out here; what hangs on them is marked. Raises
     InputError for an end or a named port that there is not, or ends without a family in common.
     """
     senders = _senders(state, parse_end(state, source))
@@ -61,7 +65,11 @@ def explain_flow(state: State, source: str, destination: str, port: Port) -> Flo
     groups: dict[FlowAnswer, list[Asked]] = {}
     for one in asked:
         groups.setdefault(_bare_answer(one), []).append(one)
-    answers = tuple(_full_answer(state, bare, group) for bare, group in groups.items())
+    judge = Judge(state, assumed)
+    answers = tuple(
+        msgspec.structs.replace(_full_answer(state, bare, group), assumed=_hangs(judge, group))
+        for bare, group in groups.items()
+    )
     verdict = "allow" if all(answer.verdict == "allow" for answer in answers) else "deny"
     return FlowExplanation(VERSION, source, destination, str(port), verdict, answers)
 
@@ -221,6 +229,16 @@ def _full_answer(state: State, bare: FlowAnswer, group: Sequence[Asked]) -> Flow
         egress=_of_subject(bare.egress, {one.found.egress.subject for one in group}),
         ingress=_of_subject(bare.ingress, {one.found.ingress.subject for one in group}),
     )
+
+
+def _hangs(judge: Judge, group: Sequence[Asked]) -> bool:
+    def hangs(packet: Packet) -> bool:
+        source = judge.member(packet.network, packet.source)
+        destination = judge.member(packet.network, packet.destination)
+        asked = Port(packet.protocol, packet.icmp or packet.destination_port)
+        return is_assumed(judge, source, destination, asked)
+
+    return any(hangs(one.packet) for one in group if judge.assumed and one.refusal is None)
 
 
 def _of_subject(answer: DirectionAnswer, subjects: set[str]) -> DirectionAnswer:

@@ -6,12 +6,15 @@ side is, on named ports and hosts, and on the port; so answers are kept by those
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
-from cloche.model.address import Address
+import msgspec
+
+from cloche.model.address import ALL_IPV4, ALL_IPV6, Address, Block
 from cloche.model.evaluate import Answer, Party, Question, judge, party, selects
 from cloche.model.flow import Entry, Packet, Verdict
-from cloche.model.policy import BlockPeer, Direction, Peer, Policy
+from cloche.model.policy import BlockPeer, Direction, Peer, Policy, Rule
 from cloche.model.state import Put, State
 from cloche.model.topology import NamedPort
 
@@ -46,8 +49,9 @@ NOBODY = Answer(Verdict.ALLOW)
 class Judge:
     """Answers questions about one state, which must not change meanwhile."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, state: State, assumed: Collection[str] = ()) -> None:
+        """``assumed``: the keys of endpoints whose addresses were given out here and may be others."""
+        self._state, self.assumed = state, frozenset(assumed)
         self._peers = {peer: n for n, peer in enumerate(_peers_of(state))}
         self._names = {
             port.name
@@ -61,6 +65,15 @@ class Judge:
         self._subjects: dict[tuple[str, Direction], Subject] = {}
         self._sets: dict[tuple[Direction, tuple[str, ...]], Subject] = {}
         self._answers: dict[tuple[object, ...], Answer] = {}
+        self._hanging: dict[tuple[object, ...], bool] = {}
+        self._partial = sum(1 << n for peer, n in self._peers.items() if self._in_doubt(peer))
+
+    def _in_doubt(self, peer: Peer) -> bool:
+        """True for a block that holds some addresses of a network's ranges, and others not."""
+        if not isinstance(peer, BlockPeer):
+            return False
+        ranges = [block for network in self._state.networks.values() for block in network.ranges]
+        return any(_splits(peer, block) for block in ranges)
 
     def member(self, network: int, address: Address) -> Member:
         """Whose address it is, and which peers it is."""
@@ -108,6 +121,50 @@ class Judge:
             known = self._answers[key] = judge(rules.state, asked)
         return known
 
+    def hangs(self, direction: Direction, source: Member, destination: Member, packet: Packet) -> bool:
+        """True when the other side is an endpoint whose address was given out here, and another address
+        of the network's ranges might make the answer another one."""
+        out = direction is Direction.EGRESS
+        subject, peer = (source, destination) if out else (destination, source)
+        other = peer.party.endpoint
+        if subject.party.endpoint is None or other is None or other.key not in self.assumed:
+            return False
+        rules = self._subject(subject, direction)
+        if not rules.peers & self._partial:
+            return False
+        key = (rules.number, peer.peers & rules.peers & ~self._partial, destination.names)
+        asked = (*key, packet.protocol, packet.destination_port, packet.icmp, packet.is_icmp)
+        if asked not in self._hanging:
+            question = Question(direction, subject.party, peer.as_source if not out else peer.party, packet)
+            verdicts = {judge(self._moved(rules, inside), question).verdict for inside in (False, True)}
+            self._hanging[asked] = len(verdicts) > 1
+        return self._hanging[asked]
+
+    def _moved(self, rules: Subject, inside: bool) -> State:
+        """The subject's policies as they are for an address in all, or none, of the blocks in doubt."""
+
+        def moved(peer: Peer) -> tuple[Peer, ...]:
+            if not self._partial >> self._peers[peer] & 1:
+                return (peer,)
+            return (BlockPeer(ALL_IPV4), BlockPeer(ALL_IPV6)) if inside else ()
+
+        def each(found: tuple[Rule, ...] | None) -> tuple[Rule, ...] | None:
+            if found is None:
+                return None
+            return tuple(
+                msgspec.structs.replace(
+                    rule, peers=None if rule.peers is None else tuple(q for p in rule.peers for q in moved(p))
+                )
+                for rule in found
+            )
+
+        state = State(
+            Put(msgspec.structs.replace(policy, egress=each(policy.egress), ingress=each(policy.ingress)))
+            for policy in rules.state.policies.values()
+        )
+        state.namespaces, state.hosts = self._state.namespaces, self._state.hosts
+        return state
+
     def _subject(self, subject: Member, direction: Direction) -> Subject:
         endpoint = subject.party.endpoint
         assert endpoint is not None
@@ -137,6 +194,14 @@ class Judge:
                     peers |= 1 << self._peers[peer]
                 named = named or any(port.name for port in rule.ports or ())
         return Subject(len(self._sets), alone, peers, named)
+
+
+def _splits(peer: BlockPeer, block: Block) -> bool:
+    if not (peer.block.covers(block) or block.covers(peer.block)):
+        return False
+    if any(taken.covers(block) or taken.covers(peer.block) for taken in peer.excepts):
+        return False
+    return not peer.block.covers(block) or any(block.covers(taken) for taken in peer.excepts)
 
 
 def _peers_of(state: State) -> list[Peer]:

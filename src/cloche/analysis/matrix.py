@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from cloche.analysis.judging import Judge, Member
 from cloche.analysis.results import VERSION, BackendVerdict, Matrix, Pair
@@ -29,14 +31,20 @@ class Seat(NamedTuple):
 
 
 def matrix(
-    state: State, ports: Sequence[Port] | None = None, *, system: bool = False, services: bool = False
+    state: State,
+    ports: Sequence[Port] | None = None,
+    *,
+    system: bool = False,
+    services: bool = False,
+    assumed: Collection[str] = (),
 ) -> Matrix:
     """All pairs of endpoints, and of endpoints with services if asked.
 
     Without ``ports`` each destination is asked on those it declares; a named port only where it is
     declared. ``system``: list the sandbox's own endpoints and services too. Self pairs are left out.
+    ``assumed``: the endpoints whose addresses were given out here; what hangs on them is marked.
     """
-    judge = Judge(state)
+    judge = Judge(state, assumed)
     seats = [
         Seat(e, dict(_members(judge, e)))
         for e in sorted(state.endpoints.values(), key=lambda e: e.key)
@@ -104,6 +112,11 @@ def _pair(judge: Judge, source: Seat, destination: Seat, shown: Port, port: Port
         if one is not None and other is not None and _carries(family, port):
             words[family] = ask(judge, one, other, port)
     apart = len(set(words.values())) > 1
+    hanging = [
+        family
+        for family in words
+        if is_assumed(judge, source.by_family[family], destination.by_family[family], port)
+    ]
     for family, (verdict, egress, ingress) in words.items():
         yield Pair(
             source.endpoint.key,
@@ -113,6 +126,7 @@ def _pair(judge: Judge, source: Seat, destination: Seat, shown: Port, port: Port
             egress,
             ingress,
             family if apart else None,
+            assumed=family in hanging if apart else bool(hanging),
         )
         if not apart:
             return
@@ -129,6 +143,16 @@ def ask(judge: Judge, source: Member, destination: Member, port: Port) -> Words:
     ingress = judge.answer(Direction.INGRESS, source, destination, sent)
     both = egress.verdict is Verdict.ALLOW and ingress.verdict is Verdict.ALLOW
     return "allow" if both else "deny", word(egress), word(ingress)
+
+
+def is_assumed(judge: Judge, source: Member, destination: Member, port: Port) -> bool:
+    """True when the verdict hangs on an address that was given out here."""
+    if not judge.assumed:
+        return False
+    sent = probe_packet(source.party.address, destination.party.address, port)
+    certain = [d for d in Direction if not judge.hangs(d, source, destination, sent)]
+    answers = [judge.answer(d, source, destination, sent) for d in certain]
+    return len(certain) < len(Direction) and all(a.verdict is Verdict.ALLOW for a in answers)
 
 
 def probe_packet(source: Address, destination: Address, port: Port) -> Packet:
@@ -161,16 +185,22 @@ def _to_service(
     judge: Judge, source: Seat, service: Service, served: ServicePort, shown: str
 ) -> Iterator[Pair]:
     rows = {}
+    hanging = False
     for family in FAMILIES:
         member = source.by_family.get(family)
         if member is None or not any(family_of(a) == family for a in service.addresses):
             continue
         backends = [b for b in served.backends if family_of(b.address) == family]
         rows[family] = _backend_verdicts(judge, member, served.protocol, backends)
+        hanging |= any(
+            is_assumed(judge, member, judge.member(service.network, b.address), Port(served.protocol, b.port))
+            for b in backends
+        )
     apart = len(set(rows.values())) > 1
     for family, each in rows.items():
         one_family = family if apart else None
-        yield _service_pair(source.endpoint.key, service, shown, one_family, each)
+        pair = _service_pair(source.endpoint.key, service, shown, one_family, each)
+        yield msgspec.structs.replace(pair, assumed=hanging)
         if not apart:
             return
 

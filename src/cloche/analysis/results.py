@@ -34,6 +34,8 @@ class Pair(msgspec.Struct, frozen=True, omit_defaults=True):
     live: str | None = None
     reason: str | None = None
     backends: tuple[BackendVerdict, ...] = ()
+    assumed: bool = False
+    """True when the verdict hangs on an address that was given out here, as the input had none."""
 
 
 class Matrix(msgspec.Struct, frozen=True):
@@ -87,7 +89,8 @@ class FlowAnswer(msgspec.Struct, frozen=True):
 
     ``sources`` and ``destinations`` are whom it is about: pods, or ``address`` where no pod has it.
     ``families`` are those it holds for; ``backends`` those of a service that it is about. ``addresses``
-    is how many pairs of addresses it stands for. ``note``: what policy does not decide.
+    is how many pairs of addresses it stands for. ``note``: what policy does not decide. ``assumed``: it
+    hangs on an address that was given out here.
     """
 
     verdict: str
@@ -102,6 +105,7 @@ class FlowAnswer(msgspec.Struct, frozen=True):
     egress: DirectionAnswer
     ingress: DirectionAnswer
     note: str = ""
+    assumed: bool = False
 
 
 class FlowExplanation(msgspec.Struct, frozen=True):
