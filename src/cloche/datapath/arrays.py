@@ -6,7 +6,7 @@ Order of stores is the order of the calls (x86-64 keeps it; packets never see a 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cloche.datapath import encode, layout
 from cloche.datapath.layout import ENDPOINT_OFFSETS, ROW_UNIT, EndpointState
@@ -17,6 +17,16 @@ from cloche.tables.schema import EndpointEntry, Versioned
 _CELL_SIZE = 4
 _STATE_AT = ENDPOINT_OFFSETS["state"] // 4
 _EMPTY_ENDPOINT = encode.read_endpoint_entry(bytes(layout.ENDPOINT_SIZE))
+
+
+def non_zero(words: memoryview) -> Iterator[tuple[int, int]]:
+    """Index and value of each word that is not zero, quick over long empty stretches."""
+    block = 4096
+    empty = bytes(block * 8)
+    for start in range(0, len(words), block):
+        piece = words[start : start + block]
+        if piece.tobytes() != empty[: len(piece) * 8]:
+            yield from ((start + i, word) for i, word in enumerate(piece) if word)
 
 
 class Words:
@@ -79,6 +89,10 @@ class Records:
         self._inside(index)
         at = index * self._stride
         return bytes(self._bytes[at : at + self._stride])
+
+    def used(self) -> list[int]:
+        """The indexes of those entries that are not all zero, in order."""
+        return list(dict.fromkeys(at * 8 // self._stride for at, _ in non_zero(self._view)))
 
     def _inside(self, index: int) -> None:
         if not 0 <= index < self.count:

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from cloche.datapath import encode
-from cloche.datapath.arrays import Arrays
+from cloche.datapath.arrays import Arrays, non_zero
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
 from cloche.datapath.pins import Maps
 from cloche.tables.schema import NUMBER_BITS, Put, Remove, Tables, Write, unpack
@@ -25,7 +25,7 @@ def read_back(maps: Maps) -> Tables:
     arrays = Arrays(maps)
     tables = Tables(arrays.config[CONFIG_OFFSETS["generation"] // 8])
     tables.atoms = array("Q", arrays.atoms.view.tobytes())
-    for index, word in _non_zero(arrays.rows.view):
+    for index, word in non_zero(arrays.rows.view):
         tables.rows[divmod(index, arrays.classes)] = unpack(word)
     _read_cells(tables, arrays)
     for name, codec in encode.HASHES.items():
@@ -33,21 +33,9 @@ def read_back(maps: Maps) -> Tables:
         getattr(tables, name).update((codec.read_key(k), codec.read_value(v)) for k, v in entries)
     for name, record in encode.RECORDS.items():
         source = arrays.records[name]
-        for index in range(source.count):
-            raw = source.read(index)[: record.size]
-            if any(raw):
-                getattr(tables, name)[index] = record.read_value(raw)
+        held = ((index, source.read(index)[: record.size]) for index in source.used())
+        getattr(tables, name).update((index, record.read_value(raw)) for index, raw in held)
     return tables
-
-
-def _non_zero(words: memoryview) -> Iterator[tuple[int, int]]:
-    """Index and value of each word that is not zero, quick over long empty stretches."""
-    block = 4096
-    empty = bytes(block * 8)
-    for start in range(0, len(words), block):
-        piece = words[start : start + block]
-        if piece.tobytes() != empty[: len(piece) * 8]:
-            yield from ((start + i, word) for i, word in enumerate(piece) if word)
 
 
 def _read_cells(tables: Tables, arrays: Arrays) -> None:
