@@ -33,9 +33,12 @@ class History:
 
     def send(self, one: Packet) -> Decision:
         """What becomes of the packet, now."""
-        judge = OracleWorld(self.state, self.generation, self.choice)
-        decision, self.tracker = step(judge, self.tracker, one, self.now)
+        decision, self.tracker = step(self.world(), self.tracker, one, self.now)
         return decision
+
+    def world(self) -> OracleWorld:
+        """The oracle as it stands now."""
+        return OracleWorld(self.state, self.generation, self.choice)
 
     def word(self, one: Packet) -> str:
         """``allow``, or the reason of the denial."""
