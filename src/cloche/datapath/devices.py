@@ -30,12 +30,15 @@ MTU = 1500
 LONGEST_NAME = 15
 _ONLINK, _SCOPE_LINK, _NODAD = 4, 253, 2
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
+_DAY_MS = "86400000"
 _QUIET = {
     "net/ipv6/conf/{}/accept_ra": "0",
     "net/ipv6/conf/{}/addr_gen_mode": "1",
     "net/ipv6/conf/{}/accept_dad": "0",
     "net/ipv6/conf/{}/dad_transmits": "0",
     "net/ipv6/conf/{}/router_solicitations": "0",
+    "net/ipv6/conf/{}/mldv1_unsolicited_report_interval": _DAY_MS,
+    "net/ipv6/conf/{}/mldv2_unsolicited_report_interval": _DAY_MS,
 }
 _CONTAINER = {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_range": "0 2147483647"}
 
@@ -100,7 +103,8 @@ def _apply(sysctls: Mapping[str, str], device: str) -> None:
 
 
 def silence(device: str) -> None:
-    """Let a device speak for itself no more: no link-local address, no solicitations, no DAD."""
+    """Let a device speak for itself no more: no link-local address, no solicitations, no DAD,
+    no repeated multicast reports."""
     _apply(_QUIET, device)
 
 
