@@ -46,7 +46,7 @@ def test_has_no_mistakes(world: Path) -> None:
 
 @pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.stem)
 def test_tells_allowed_from_denied(world: Path) -> None:
-    """An example shows something: some pair is allowed and some pair is denied (but for pure egress outside)."""
+    """An example allows some pair and denies some pair, but for the one that is about addresses outside."""
     found = {pair.verdict for pair in expected(world).pairs}
     assert found == {"allow", "deny"} or world.stem == "15-egress-inside-only"
 
@@ -68,7 +68,7 @@ def test_outside_is_as_told(recipe: str, source: str, verdict: str) -> None:
 
 
 def test_names_may_be_resolved_where_a_policy_says_so() -> None:
-    """The resolver is reached by name port and number, and only by these, from a pod that may only resolve."""
+    """A pod that may only resolve reaches the resolver on its ports, and on these alone."""
     state, _ = written([str(EXAMPLES / "recipes/14-egress-for-names-only.yaml")], configuration())
     answers = {
         port: explain_flow(state, "default/worker", "kube-system/kube-dns", parse_port(port)).verdict

@@ -75,7 +75,7 @@ def main() -> None:
     """Run the command line; ends the process with the right status."""
     completion_init()
     try:
-        app()
+        app(prog_name="cloche")
     except ClocheError as error:
         render.failure(error)
         sys.exit(error.status)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cloche.agent import launch, main, removal
+from cloche.agent import launch
 from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
@@ -168,6 +168,8 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 
     Example: cloche clean --instance demo
     """
+    from cloche.agent import removal  # what drives the kernel is slow to import, and few verbs need it
+
     with render.working(f"removing instance {instance}"):
         removed = removal.clean(configuration(instance))
     gone(instance, removed, json)
@@ -185,6 +187,8 @@ def agent(
 
     Example: cloche agent --instance cloche0
     """
+    from cloche.agent import main  # a server and the kernel's drivers: only this verb is one
+
     config = configuration(instance, pod_cidr, service_cidr)
     disk = Disk(config)
     kept = disk.load_config()
