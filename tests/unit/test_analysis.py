@@ -227,6 +227,13 @@ def test_a_block_leaves_out_what_no_flow_has() -> None:
     assert not any(a.example_destination.startswith(("127.", "169.254.", "224.")) for a in found.answers)
 
 
+def test_a_pod_may_be_called_like_a_block() -> None:
+    """A name that looks like a block is the pod's when there is one."""
+    state = here()
+    state.apply(Put(Endpoint("10", "8", (parse_address("10.244.0.8"),))))
+    assert explain_flow(state, "10/8", "x/b", HTTP).answers[0].sources == ("10/8",)
+
+
 def test_what_policy_does_not_decide_is_noted() -> None:
     """A pod and itself, its own host, and addresses that nobody has."""
     closed = policy("x/p", pods(where="x", app="b"), egress=[], ingress=[])

@@ -54,7 +54,8 @@ def _numeric_end(state: State, text: str) -> End | None:
             return End(text, DEFAULT_NETWORK, ((parse_address(text), 1),))
         block = parse_block(text)
     except ValueError:
-        if text[:1].isdigit() and "/" in text and text.rpartition("/")[2].isdecimal():
+        block_like = text[:1].isdigit() and text.rpartition("/")[2].isdecimal()
+        if block_like and text not in state.endpoints and text not in state.services:
             raise InputError([Finding("", 0, text, "no CIDR", "like 10.0.0.0/8 or fd00::/64")]) from None
         return None
     return End(text, DEFAULT_NETWORK, tuple(pieces(state, block)))
