@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import building, machine, paths, report, rounds
+from benchmarks import building, machine, paths, report, rounds, world
+from benchmarks.cloche_way import cloche
+from benchmarks.paths import Way
 from benchmarks.rounds import Plan, Traffic
+from cloche.errors import ClocheError
+
+QUICK, WHOLE = (10, 0.1), (30, 0.5)
+"""Rounds, and seconds of each measurement."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -21,37 +28,61 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="seconds of each measurement")
     last = (os.cpu_count() or 1) - 1
     parser.add_argument("--cpus", default=f"{last},{last}", help="processors of client and server: A,B")
-    parser.add_argument("--rules", type=int, default=1000, help="how many rules Cloche has to obey")
+    parser.add_argument("--rules", default="1000", help="how many rules Cloche has to obey: N or N,N,...")
     parser.add_argument("--no-save", action="store_true", help="do not write a file of results")
     return parser.parse_args()
 
 
-def main() -> int:
-    """Measure and report; 1 when a goal is surely missed."""
-    options = _arguments()
-    console = Console()
+def _plan(options: argparse.Namespace) -> Plan:
+    count, seconds = QUICK if options.quick else WHOLE
     client_cpu, server_cpu = (int(text) for text in options.cpus.split(","))
-    plan = Plan(
-        options.rounds or (6 if options.quick else 30),
-        options.seconds or (0.2 if options.quick else 0.5),
-        client_cpu,
-        server_cpu,
-    )
-    described = machine.describe()
-    program = building.traffic_program()
-    kinds = list(Traffic)
+    return Plan(options.rounds or count, options.seconds or seconds, client_cpu, server_cpu)
+
+
+@contextmanager
+def _ways(quick: bool, rules: list[int]) -> Iterator[list[Way]]:
     with ExitStack() as stack:
         ways = [stack.enter_context(paths.bare_veth())]
-        if not options.quick:
+        if not quick:
             ways.append(stack.enter_context(paths.linux_bridge()))
-        total = (plan.rounds + 1) * len(ways) * len(kinds)
-        with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("measuring", total=total)
-            rates = rounds.run(ways, kinds, plan, program, lambda: progress.advance(task))
-    made = report.report(described, plan, rates, ())
+        ways += [stack.enter_context(cloche(count)) for count in rules]
+        yield ways
+
+
+def _conditions(plan: Plan) -> tuple[str, ...]:
+    together = plan.client_cpu == plan.server_cpu
+    return (
+        f"client and server share one processor ({plan.client_cpu})"
+        if together
+        else f"client on processor {plan.client_cpu}, server on {plan.server_cpu}",
+        f"TCP over IPv4, MTU {paths.MTU}, {paths.congestion_control()}",
+        "Cloche: rules by identity, CIDR and port range, half of them on either end, both judged; "
+        f"{world.OTHERS} more endpoints, {world.SERVICES} services; events on and read, counters on",
+        "the bridge judges nothing: no netfilter",
+    )
+
+
+def main() -> int:
+    """Measure and report; 2 when this machine cannot."""
+    options = _arguments()
+    console = Console()
+    if os.geteuid() != 0:
+        console.print("benchmarks make network namespaces: run them as root", style="red")
+        return 2
+    plan, described = _plan(options), machine.describe()
+    rules = [int(text) for text in options.rules.split(",")]
+    try:
+        program = building.traffic_program()
+        with _ways(options.quick, rules) as ways, Progress(console=console, transient=True) as progress:
+            task = progress.add_task("measuring", total=(plan.rounds + 1) * len(ways) * len(Traffic))
+            rates = rounds.run(ways, list(Traffic), plan, program, lambda: progress.advance(task))
+    except ClocheError as error:
+        console.print(str(error), style="red")
+        return 2
+    made = report.report(described, plan, rates, _conditions(plan))
     report.show(made, console)
     if not options.no_save:
-        console.print(f"kept in {report.save(made)}", highlight=False)
+        console.print(f"kept in {os.path.relpath(report.save(made))}", highlight=False)
     return 0
 
 

@@ -33,22 +33,29 @@ def ip(space: str, lines: Sequence[str]) -> None:
     subprocess.run(["ip", "-n", space, "-batch", "-"], input="\n".join(lines), text=True, check=True)
 
 
+def congestion_control() -> str:
+    """What every namespace uses: cubic where that is allowed in namespaces, else reno.
+
+    The kernel's own default may be one that paces itself by a queueing discipline that is not there.
+    """
+    allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text().split()
+    return "cubic" if "cubic" in allowed else "reno"
+
+
+def tune(space: str) -> None:
+    """Give a namespace what all have in common."""
+    run(space, "sysctl", "-qw", f"net.ipv4.tcp_congestion_control={congestion_control()}")
+
+
 @contextmanager
 def namespaces(*names: str) -> Iterator[tuple[str, ...]]:
-    """Namespaces of our own, with unique names, as traffic needs them; deleted at the end.
-
-    Congestion control is cubic, or reno: the kernel's own default may be one that needs a queueing discipline
-    which namespaces do not have, and then limits itself.
-    """
+    """Namespaces of our own, with unique names, as traffic needs them; deleted at the end."""
     prefix = f"cbn{os.getpid()}-{next(_numbers)}"
     made = tuple(f"{prefix}{name}" for name in names)
-    allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text().split()
-    control = "cubic" if "cubic" in allowed else "reno"
-    settings = (f"net.ipv4.tcp_congestion_control={control}", "net.ipv6.conf.default.accept_dad=0")
     try:
         for space in made:
             subprocess.run(["ip", "netns", "add", space], check=True)
-            run(space, "sysctl", "-qw", *settings)
+            tune(space)
             ip(space, ["link set lo up"])
         yield made
     finally:

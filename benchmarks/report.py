@@ -17,8 +17,8 @@ REFERENCE = "veth"
 GOAL = 0.95
 RESULTS = Path(__file__).resolve().parent / "results"
 TITLES = {
-    Traffic.CRR: "new connections",
-    Traffic.RR: "request/response",
+    Traffic.CRR: "connections",
+    Traffic.RR: "exchanges",
     Traffic.STREAM: "stream",
 }
 UNITS = {Traffic.CRR: (1e3, "k/s"), Traffic.RR: (1e3, "k/s"), Traffic.STREAM: (1e9 / 8, "Gb/s")}
