@@ -91,28 +91,27 @@ def cut(sets: Iterable[PortSet]) -> Cut:
 
 
 class PortSets:
-    """The port sets in use, counted; ``changed`` until the next ``cut``."""
+    """The port sets in use, counted."""
 
     def __init__(self) -> None:
         self._uses: Counter[PortSet] = Counter()
-        self._cut = cut(())
-        self.changed = False
+        self._cut: Cut | None = None
 
     def acquire(self, ports: PortSet) -> None:
         """In use once more."""
         self._uses[ports] += 1
-        self.changed |= self._uses[ports] == 1
+        if self._uses[ports] == 1:
+            self._cut = None
 
     def release(self, ports: PortSet) -> None:
         """Undo one ``acquire``."""
         self._uses[ports] -= 1
         if not self._uses[ports]:
             del self._uses[ports]
-            self.changed = True
+            self._cut = None
 
     def cut(self) -> Cut:
         """The cut that the sets in use make."""
-        if self.changed:
+        if self._cut is None:
             self._cut = cut(self._uses)
-            self.changed = False
         return self._cut

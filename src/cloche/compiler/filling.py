@@ -1,0 +1,78 @@
+"""Rows in the next generation: what each set decides for each class, computed once for all that ask alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cloche.compiler.atoms import Atoms
+from cloche.compiler.held import Draft, Held
+from cloche.compiler.rows import Content, Pair
+from cloche.partition.classes import Signature
+from cloche.partition.rules import Question
+from cloche.partition.subjects import SharedSet
+
+
+def fill_rows(held: Held, draft: Draft) -> None:
+    """Plan and write the rows of every pair of a set and a class that may decide otherwise now.
+
+    Raises FullError when the cells do not fit.
+    """
+    atoms = draft.atoms or held.atoms
+    wanted: dict[Pair, Content] = {}
+    for one, signatures in _to_do(held, draft):
+        number = draft.sets[one] if one in draft.sets else held.sets[one]
+        _fill_set(one, number, signatures, _Fill(held, draft, atoms, wanted))
+    draft.rows = held.rows.plan(wanted, held.atoms, atoms, held.tables)
+    draft.cells += draft.rows.writes
+    words = held.tables.rows
+    for pair, row in draft.rows.rows.items():
+        word = words.get(pair)
+        if pair[0] in held.live_sets and pair[1] in held.live_classes:
+            turned = draft.step.turned(word, row)
+        else:
+            turned = draft.step.hidden(word, row)
+        if turned != word:
+            draft.change("rows", pair, turned, turned)
+
+
+def _to_do(held: Held, draft: Draft) -> Iterator[tuple[SharedSet, Iterable[Signature]]]:
+    """The sets and classes whose decisions are to be found anew."""
+    every = held.view.classes.counts
+    subjects = held.view.subjects
+    for one in subjects.shared.values():
+        if held.first or draft.atoms is not None or one in draft.sets or one in subjects.rewritten:
+            yield one, every
+        elif draft.classes:
+            yield one, draft.classes
+
+
+class _Fill:
+    """Where the decisions go, and by which numbers."""
+
+    def __init__(self, held: Held, draft: Draft, atoms: Atoms, wanted: dict[Pair, Content]) -> None:
+        self.numbers = {**held.classes, **draft.classes} if draft.classes else held.classes
+        self.atoms, self.wanted = atoms, wanted
+
+
+def _fill_set(one: SharedSet, set_: int, signatures: Iterable[Signature], fill: _Fill) -> None:
+    """What one set wants for each of these classes."""
+    found: dict[Question, Content] = {}
+    for signature in signatures:
+        question = one.rules.question(signature)
+        content = found.get(question)
+        if content is None:
+            decided = one.rules.decide(signature, fill.atoms.masks, fill.atoms.everything)
+            content = found[question] = _content(decided, fill.atoms.size)
+        fill.wanted[set_, fill.numbers[signature]] = content
+
+
+def _content(decided: list[tuple[int, int]], size: int) -> Content:
+    """Cells by atom number, from masks of atoms."""
+    cells = [0] * size
+    for mask, cell in decided:
+        left = mask
+        while left:
+            lowest = left & -left
+            cells[lowest.bit_length() - 1] = cell
+            left ^= lowest
+    return tuple(cells)

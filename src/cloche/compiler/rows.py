@@ -1,0 +1,162 @@
+"""Rows: a set's cells for one class, equal ones kept once, copy-on-write.
+
+A row number counts units of ROW_UNIT cells and has some room to spare, so that the cells of new atoms can be
+written behind the others while the active generation goes on reading those.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from cloche.compiler.atoms import Atoms
+from cloche.compiler.numbers import Ranges
+from cloche.tables.schema import ROW_UNIT, Put, Tables, Write
+
+Content = tuple[int, ...]
+"""Packed cells by atom number, 0 where no atom has the number."""
+
+Pair = tuple[int, int]
+"""Set and class number."""
+
+
+class RowPlan:
+    """What a change of rows comes to: new numbers by pair, the writes of cells, rows given up."""
+
+    def __init__(self) -> None:
+        self.rows: dict[Pair, int] = {}
+        self.writes: list[Write] = []
+        self.content: dict[int, Content] = {}
+        self.units: dict[int, int] = {}
+
+
+class Rows:
+    """The rows that the active generation uses, by pair and by content."""
+
+    def __init__(self, cells: int) -> None:
+        self.of: dict[int, dict[int, int]] = {}
+        """Row number by set and class."""
+        self._content: dict[int, Content] = {}
+        self._by_content: dict[Content, int] = {}
+        self._units: dict[int, int] = {}
+        self._uses: Counter[int] = Counter()
+        self._ranges = Ranges("cells", 1, cells // ROW_UNIT)
+
+    def adopt(self, tables: Tables, pairs: Iterable[Pair], atoms: Atoms) -> None:
+        """Take over the rows of these pairs as ``tables`` have them."""
+        live = atoms.numbers()
+        for set_, class_ in pairs:
+            word = tables.rows.get((set_, class_))
+            row = word.at(tables.generation) if word is not None else 0
+            if row:
+                self.of.setdefault(set_, {})[class_] = row
+                self._uses[row] += 1
+        order = sorted(self._uses)
+        for row, following in zip(order, [*order[1:], None], strict=False):
+            held = tables.cells.get(row, [])
+            room = max(len(held), atoms.size, 1)
+            units = -(-room // ROW_UNIT)
+            self._units[row] = units if following is None else min(units, following - row)
+            content = [0] * atoms.size
+            for number in live:
+                content[number] = held[number] if number < len(held) else 0
+            self._content[row] = tuple(content)
+            self._by_content.setdefault(tuple(content), row)
+        self._ranges.occupy(self._units.items())
+
+    def plan(self, wanted: dict[Pair, Content], old: Atoms, new: Atoms, tables: Tables) -> RowPlan:
+        """Rows for what the pairs want. Raises FullError when the cells do not fit."""
+        plan = RowPlan()
+        chosen = self._by_content if old is new else self._match(wanted, old, new, plan, tables)
+        fresh: dict[Content, int] = {}
+        for pair, content in wanted.items():
+            row = chosen.get(content) or fresh.get(content)
+            if row is None:
+                units = -(-(new.size * 5 // 4 + 4) // ROW_UNIT)
+                row = fresh[content] = self._ranges.take(units)
+                plan.writes.append(Put("cells", (row, 0), content))
+                plan.content[row], plan.units[row] = content, units
+            plan.rows[pair] = row
+        return plan
+
+    def _match(
+        self, wanted: dict[Pair, Content], old: Atoms, new: Atoms, plan: RowPlan, tables: Tables
+    ) -> dict[Content, int]:
+        """Which rows can go on with which content when the atoms change: cells of atoms that stay must
+        stay, those of new atoms are written behind them."""
+        common = Atoms((), {}, old.everything & new.everything).numbers()
+        added = Atoms((), {}, new.everything & ~old.everything).numbers()
+        votes: Counter[tuple[Content, int]] = Counter()
+        for (set_, class_), content in wanted.items():
+            row = self.of.get(set_, {}).get(class_)
+            if row is not None:
+                votes[content, row] += 1
+        chosen: dict[Content, int] = {}
+        taken: set[int] = set()
+        for (content, row), _ in sorted(votes.items(), key=lambda item: (-item[1], item[0][1])):
+            if content in chosen or row in taken or self._units[row] * ROW_UNIT < new.size:
+                continue
+            if any(_cell(self._content[row], n) != content[n] for n in common):
+                continue
+            chosen[content] = row
+            taken.add(row)
+            plan.content[row], plan.units[row] = content, self._units[row]
+            plan.writes += _additions(row, content, added, tables)
+        return chosen
+
+    def undo(self) -> None:
+        """The plan is not carried out."""
+        self._ranges.undo()
+
+    def keep(self, plan: RowPlan, sets: Iterable[int], classes: Iterable[int]) -> None:
+        """The plan is carried out; these sets' and classes' other rows are given up."""
+        for set_ in sets:
+            for row in self.of.pop(set_, {}).values():
+                self._uses[row] -= 1
+        for class_ in classes:
+            for rows in self.of.values():
+                if class_ in rows:
+                    self._uses[rows.pop(class_)] -= 1
+        for (set_, class_), row in plan.rows.items():
+            rows = self.of.setdefault(set_, {})
+            before = rows.get(class_)
+            if before != row:
+                if before is not None:
+                    self._uses[before] -= 1
+                self._uses[row] += 1
+                rows[class_] = row
+        self._content.update(plan.content)
+        self._units.update(plan.units)
+        gone = [row for row in self._content if not self._uses[row]]
+        self._ranges.keep([(row, self._units.pop(row)) for row in gone])
+        for row in gone:
+            del self._content[row], self._uses[row]
+        self._by_content = {content: row for row, content in self._content.items()}
+
+    def settle(self) -> None:
+        """A grace period has passed."""
+        self._ranges.settle()
+
+    @property
+    def count(self) -> int:
+        """How many rows are in use."""
+        return len(self._content)
+
+
+def _cell(content: Content, number: int) -> int:
+    return content[number] if number < len(content) else 0
+
+
+def _additions(row: int, content: Content, added: list[int], tables: Tables) -> list[Write]:
+    """The writes of a row's cells for new atoms, those that follow each other in one."""
+    held = tables.cells.get(row, [])
+    writes: list[Write] = []
+    start: list[int] = []
+    for number in [*added, None]:
+        differs = number is not None and (number >= len(held) or held[number] != content[number])
+        if start and (number is None or not differs or number != start[-1] + 1):
+            writes.append(Put("cells", (row, start[0]), content[start[0] : start[-1] + 1]))
+            start = []
+        if number is not None and differs:
+            start.append(number)
+    return writes
