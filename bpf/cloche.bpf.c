@@ -146,6 +146,9 @@ INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct co
 	if (unlikely(reason))
 		return deny(p, reason);
 	look_up(p, &p->source);
+	/* Only packets turned back here come from the reserved address. */
+	if (unlikely(p->source.flags & ADDRESS_HAIRPIN))
+		return deny(p, REASON_MARTIAN);
 	if (check_destination(p))
 		return DECIDED;
 	return carry(skb, p, settings);

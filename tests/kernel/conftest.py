@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from program_lab import Lab, inside, make_devices
 
 from cloche.datapath import devices, machine, namespaces
 from cloche.datapath.removal import remove_instance
@@ -56,3 +57,19 @@ def engine(loaded_engine: Engine) -> Engine:
     """The real program on crafted frames, its maps empty and nobody else's."""
     loaded_engine.reset()
     return loaded_engine
+
+
+@pytest.fixture(scope="session")
+def lab_namespace(this_machine: None) -> Iterator[tuple[int, list[int]]]:
+    """A namespace with devices for the lab, and their indexes."""
+    namespace, indexes = make_devices(6)
+    yield namespace, indexes
+    os.close(namespace)
+
+
+@pytest.fixture
+def lab(engine: Engine, lab_namespace: tuple[int, list[int]]) -> Iterator[Lab]:
+    """The small world of ``program_lab``, new for each test."""
+    namespace, indexes = lab_namespace
+    with inside(namespace):
+        yield Lab(engine, indexes)
