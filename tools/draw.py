@@ -24,7 +24,8 @@ COLOURS = {"layer": "#e8f0fe", "program": "#fde7c8", "map": "#e6f4ea"}
 DEFINE = re.compile(r"^#define(?:.*\\\n)*.*\n", re.MULTILINE)
 MACRO = re.compile(r"^(ARRAY|KEYED)_MAP\((\w+), (?:BPF_MAP_TYPE_(\w+), )?", re.MULTILINE)
 STRUCT = re.compile(r"__uint\(type, BPF_MAP_TYPE_(\w+)\);[^}]*\} (\w+) SEC\(\"\.maps\"\)")
-PROGRAM = re.compile(r"((?:/\*(?:(?!\*/).)*\*/\s*)?)SEC\(\"tc[^\"]*\"\)\s*int (\w+)\(", re.DOTALL)
+PROGRAM = re.compile(r"SEC\(\"tc[^\"]*\"\)\s*int (\w+)\(")
+PLACE = re.compile(r"^\| `(\w+)` \| ([^|]+?) \|", re.MULTILINE)
 
 
 class Box(NamedTuple):
@@ -61,12 +62,10 @@ def sentence(text: str) -> str:
 
 
 def programs() -> list[Box]:
-    """The programs of the object, with the comment above each."""
-    found = []
-    for comment, name in PROGRAM.findall((ROOT / "bpf/cloche.bpf.c").read_text()):
-        text = re.sub(r"^\s*/?\*+/?|\*/", "", comment, flags=re.MULTILINE)
-        found.append(Box(name, sentence(text.strip()), "program"))
-    return found
+    """The programs of the object, with where docs/design/packets.md says that each sits."""
+    places = dict(PLACE.findall((ROOT / "docs/design/packets.md").read_text()))
+    found = PROGRAM.findall((ROOT / "bpf/cloche.bpf.c").read_text())
+    return [Box(name, places[name].replace("`", ""), "program") for name in found]
 
 
 def maps() -> list[Box]:

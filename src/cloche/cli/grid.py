@@ -54,6 +54,8 @@ def verdict(pair: Pair) -> Text:
     if differs(pair):
         return Text(f"{pair.verdict}, but live {pair.live}", render.difference_style)
     text = render.verdict_text(pair.verdict)
+    if pair.assumed:
+        text.append("*", "yellow")
     if len({backend.verdict for backend in pair.backends}) > 1:
         allowed = sum(len(b.backends) for b in pair.backends if b.verdict == "allow")
         text.append(f" ({allowed} of {sum(len(b.backends) for b in pair.backends)} backends allow)", "yellow")
@@ -87,4 +89,7 @@ def sources(pairs: Sequence[Pair], wanted: str) -> str:
 
 def names(pairs: Iterable[Pair]) -> str:
     """Sources by name, with the family where only one is meant."""
-    return ", ".join(f"{pair.source}{f' ({pair.family})' if pair.family else ''}" for pair in pairs)
+    return ", ".join(
+        f"{pair.source}{f' ({pair.family})' if pair.family else ''}{'*' if pair.assumed else ''}"
+        for pair in pairs
+    )

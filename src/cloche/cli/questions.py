@@ -23,7 +23,6 @@ from cloche.cli.options import (
 from cloche.cli.places import read_port
 from cloche.config import DEFAULT_INSTANCE
 from cloche.errors import Finding, InputError, Severity
-from cloche.model.ports import Port
 from cloche.model.state import State
 from cloche.orchestrators.sandbox import check as check_manifests
 
@@ -68,21 +67,28 @@ def show_matrix(
         )
     with contextlib.ExitStack() as stack:
         client = None if filename else stack.enter_context(connect(instance))
-        state = worlds.written(filename, config)[0] if client is None else worlds.running(client)
-        asked = asked_matrix(state, ports, system=system, services=services)
-        answer = probed(client, state, asked) if probe and client else asked
-    if json:
-        render.answer_json_whole(answer)
-    else:
-        render.show(grid.draw(answer))
+        with render.working("asking about every pair"):
+            state, assumed = (
+                worlds.written(filename, config) if client is None else (worlds.running(client), frozenset())
+            )
+            answer = matrix(state, ports, system=system, services=services, assumed=assumed)
+        if probe and client:
+            answer = probed(client, state, answer)
+    tell_matrix(answer, json)
     if probe:
         conclude(answer, json)
 
 
-def asked_matrix(state: State, ports: list[Port] | None, *, system: bool, services: bool) -> Matrix:
-    """What policy says."""
-    with render.working("asking about every pair"):
-        return matrix(state, ports, system=system, services=services)
+def tell_matrix(answer: Matrix, json: bool) -> None:
+    """Print the matrix, and aloud how much of it hangs on addresses that were given out here."""
+    if json:
+        render.answer_json_whole(answer)
+        return
+    render.show(grid.draw(answer))
+    hanging = sum(pair.assumed for pair in answer.pairs)
+    if hanging:
+        which = f"{lines.plural(hanging, 'verdict')} (marked *)"
+        render.aside(f"{which} may change with the pods' addresses, which were given out here", "yellow")
 
 
 def probed(client: Client, state: State, asked: Matrix) -> Matrix:
@@ -133,11 +139,11 @@ def explain(
     else:
         with connect(instance) as client:
             state = worlds.running(client)
-    explanation = explain_flow(state, source, destination, wanted)
+    explanation = explain_flow(state, source, destination, wanted, assumed)
     if json:
         render.answer_json_whole(explanation)
     else:
-        render.show(*telling.tell(explanation, assumed))
+        render.show(*telling.tell(explanation))
     if explanation.verdict != "allow":
         raise typer.Exit(1)
 

@@ -15,8 +15,8 @@ MEANING = {reason.shown: reason.meaning for reason in Reason}
 MOST_NAMES = 6
 
 
-def tell(explanation: FlowExplanation, assumed: frozenset[str]) -> Iterator[Text]:
-    """Every line: the whole verdict, each answer; ``assumed`` are pods whose addresses were given out."""
+def tell(explanation: FlowExplanation) -> Iterator[Text]:
+    """Every line: the whole verdict, then each distinct answer."""
     yield Text.assemble(
         f"{explanation.source} > {explanation.destination} {explanation.port}: ",
         render.verdict_text(explanation.verdict),
@@ -25,7 +25,8 @@ def tell(explanation: FlowExplanation, assumed: frozenset[str]) -> Iterator[Text
         if len(explanation.answers) > 1:
             yield Text(f"answer {number} of {len(explanation.answers)}", "bold")
         yield from answer_lines(answer)
-        yield from address_lines(answer, assumed)
+        if answer.assumed:
+            yield Text("  this hangs on an address that was given out here (see --pod-cidr)", "yellow")
 
 
 def answer_lines(answer: FlowAnswer) -> Iterator[Text]:
@@ -69,13 +70,6 @@ def direction_lines(name: str, answer: DirectionAnswer) -> Iterator[Text]:
         )
     if answer.note:
         yield Text(f"          {answer.note}")
-
-
-def address_lines(answer: FlowAnswer, assumed: frozenset[str]) -> Iterator[Text]:
-    """Says so when the answer may hang on an address that was given out for the question."""
-    involved = sorted({*answer.sources, *answer.destinations, *answer.backends} & assumed)
-    if involved and "address" in (*answer.sources, *answer.destinations):
-        yield Text(f"  (the address of {shorten(involved)} was given out here: --pod-cidr)", render.dim)
 
 
 def shorten(names: Sequence[str]) -> str:
