@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pods import OpenHost
 from program_lab import Lab, inside, make_devices
 
 from cloche.datapath import devices, machine, namespaces
@@ -42,6 +43,28 @@ def instance(private_host: None) -> Iterator[str]:
     name = f"k{os.getpid() % 46656:x}{next(_counter) % 256:02x}"
     yield name
     remove_instance(name)
+
+
+@pytest.fixture(scope="module")
+def module_host(this_machine: None) -> Iterator[OpenHost]:
+    """An instance with an uplink, made once for all tests of a module; see ``open_host``."""
+    name = f"k{os.getpid() % 46656:x}{next(_counter) % 256:02x}"
+    with namespaces.private_namespace():
+        devices.set_up("lo")
+        try:
+            host = OpenHost(name)
+            host.give_uplink()
+            yield host
+            host.datapath.close()
+        finally:
+            remove_instance(name)
+
+
+@pytest.fixture
+def open_host(module_host: OpenHost) -> OpenHost:
+    """A host whose tables allow everything, no pods on it yet."""
+    module_host.begin()
+    return module_host
 
 
 @pytest.fixture(scope="session")

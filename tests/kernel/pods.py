@@ -3,32 +3,50 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from cloche.datapath import Datapath, Settings
 from cloche.datapath.layout import EndpointState
-from cloche.datapath.namespaces import call_in, netns_path
+from cloche.datapath.namespaces import call_in, create, netns_path
 from cloche.datapath.testrun import SMALL
 from cloche.model.address import Address, Block, format_address, is_ipv4, parse_address, parse_block
+from cloche.model.reasons import Reason
 from cloche.model.topology import DEFAULT_NETWORK, GATEWAY4, GATEWAY6, HAIRPIN4, HAIRPIN6, Attachment
 from cloche.tables.schema import (
     AddressEntry,
     AddressFlag,
     AddressKey,
+    BackendEntry,
     EndpointEntry,
     Flip,
+    Grace,
+    MemberKey,
     PrefixEntry,
     PrefixFlag,
     PrefixKey,
     Put,
+    Remove,
+    ServiceEntry,
+    ServiceKey,
     Write,
     settled,
 )
 
 RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
+SERVICE_RANGES = (parse_block("10.96.0.0/24"), parse_block("fd00:96::/112"))
+SERVICES = (parse_address("10.96.0.9"), parse_address("fd00:96::9"))
+HOST = ("192.0.2.1", "2001:db8::1")
+OUTSIDE = ("192.0.2.2", "2001:db8::2")
 NONE = settled(0)
+CLOSED = EndpointState.CLOSED
 T = TypeVar("T")
+
+
+def run_ip(arguments: str) -> None:
+    """Run ``ip`` with these arguments in the calling thread's namespace."""
+    subprocess.run(["ip", *arguments.split()], check=True)
 
 
 def addresses_of(number: int) -> tuple[Address, Address]:
@@ -50,12 +68,12 @@ def fixed_writes(ranges: Sequence[Block] = RANGES) -> list[Write]:
     ]
 
 
-def endpoint_writes(
+def endpoint_entry(
     attachment: Attachment, addresses: Sequence[Address], state: EndpointState = EndpointState.OPEN
-) -> list[Write]:
+) -> EndpointEntry:
     """An endpoint without policy in either direction."""
     first = {is_ipv4(address): address for address in reversed(addresses)}
-    entry = EndpointEntry(
+    return EndpointEntry(
         egress=NONE,
         ingress=NONE,
         state=int(state),
@@ -70,14 +88,36 @@ def endpoint_writes(
         slot_first=attachment.number * SMALL.quota,
         slot_count=SMALL.quota,
     )
+
+
+def endpoint_writes(
+    attachment: Attachment, addresses: Sequence[Address], state: EndpointState = EndpointState.OPEN
+) -> list[Write]:
+    """All that the tables say of an endpoint."""
     own: list[Write] = [
         Put("addresses", AddressKey(DEFAULT_NETWORK, address), AddressEntry(settled(1), attachment.number, 0))
         for address in addresses
     ]
     return [
-        Put("endpoints", attachment.number, entry),
+        Put("endpoints", attachment.number, endpoint_entry(attachment, addresses, state)),
         *own,
         Put("links", attachment.ifindex, attachment.number),
+    ]
+
+
+def service_writes(key: ServiceKey, number: int, backends: Sequence[tuple[Address, int]]) -> list[Write]:
+    """A service port with these backends (address, port), in the place that its number gives it."""
+    first = number * 16
+    writes: list[Write] = [
+        Put("backends", first + index, BackendEntry(address, port, number))
+        for index, (address, port) in enumerate(backends)
+    ]
+    writes += [Put("members", MemberKey(number, address, port), 1) for address, port in backends]
+    flag = AddressEntry(NONE, 0, int(AddressFlag.SERVICE))
+    return [
+        *writes,
+        Put("services", key, ServiceEntry(number, first, len(backends), 1, 0)),
+        Put("addresses", AddressKey(key.network, key.address), flag),
     ]
 
 
@@ -85,11 +125,35 @@ class OpenHost:
     """An instance on this host, with a generation that allows everything, and pods by number."""
 
     def __init__(self, instance: str, ranges: Sequence[Block] = RANGES, generation: int = 1) -> None:
+        self.instance, self.generation = instance, generation
         self.datapath = Datapath.open(instance, SMALL)
-        self.datapath.prepare_host(ranges)
+        self.datapath.prepare_host((*ranges, *SERVICE_RANGES) if ranges is RANGES else ranges)
         self.datapath.configure(Settings())
         self.write(fixed_writes(ranges))
         self.write([Flip(generation)])
+        self._incarnation = 100
+        self._made: list[tuple[Attachment, Sequence[Address]]] = []
+        self._counted = self.datapath.reasons()
+
+    def begin(self) -> None:
+        """Without the pods that an earlier test left, reasons counted and events read from here."""
+        while self._made:
+            attachment, addresses = self._made.pop()
+            self.write([Put("endpoints", attachment.number, endpoint_entry(attachment, addresses, CLOSED))])
+            self.write([Remove("links", attachment.ifindex), Remove("endpoints", attachment.number)])
+            self.write([Remove("addresses", AddressKey(DEFAULT_NETWORK, a)) for a in addresses])
+            self.datapath.detach_endpoint(attachment, addresses)
+        self._counted = self.datapath.reasons()
+        self.datapath.events().read()
+
+    def counted(self, reason: Reason) -> int:
+        """How many packets had this reason since ``begin``."""
+        return self.datapath.reasons()[reason] - self._counted[reason]
+
+    def flip(self) -> None:
+        """Make the next generation the active one."""
+        self.generation += 1
+        self.write([Flip(self.generation), Grace()])
 
     def write(self, writes: Sequence[Write]) -> None:
         """Apply writes to their end."""
@@ -99,7 +163,9 @@ class OpenHost:
     def pod(self, number: int, *addresses: Address, state: EndpointState = EndpointState.OPEN) -> Attachment:
         """A pod called ``test/pod-<number>`` with these addresses (none: those of its number)."""
         own = addresses or addresses_of(number)
-        attachment = self.datapath.attach_endpoint(f"test/pod-{number}", number, 100 + number, own)
+        self._incarnation += 1
+        attachment = self.datapath.attach_endpoint(f"test/pod-{number}", number, self._incarnation, own)
+        self._made.append((attachment, own))
         self.write(endpoint_writes(attachment, own, state))
         return attachment
 
@@ -107,15 +173,24 @@ class OpenHost:
         """The function's result, run in the pod's namespace; sockets it opens stay there."""
         return call_in(self.datapath.netns_path(f"test/pod-{number}"), function)
 
-    @staticmethod
-    def inside_named(name: str, function: Callable[[], T]) -> T:
-        """The function's result, run in any named namespace."""
-        return call_in(netns_path(name), function)
+    def outside(self, function: Callable[[], T]) -> T:
+        """The function's result, run in the namespace beyond the uplink; see ``give_uplink``."""
+        return call_in(netns_path(f"{self.instance}.outside.x"), function)
 
-    def own_address(self, text: str) -> None:
-        """Tell the tables that this is the host's own address."""
-        key = AddressKey(DEFAULT_NETWORK, parse_address(text))
-        self.write([Put("addresses", key, AddressEntry(NONE, 0, int(AddressFlag.HOST)))])
+    def give_uplink(self) -> None:
+        """An uplink with an address of each family, told to the tables, and a namespace beyond it that
+        knows these addresses and nothing else."""
+        beyond = f"{self.instance}.outside.x"
+        create(beyond)
+        run_ip(f"link add up0 type veth peer eth0 netns {beyond}")
+        for where, device, last in (("", "up0", 1), (f"-n {beyond}", "eth0", 2)):
+            run_ip(f"{where} addr add 192.0.2.{last}/24 dev {device}")
+            run_ip(f"{where} addr add 2001:db8::{last}/64 dev {device} nodad")
+            run_ip(f"{where} link set {device} up")
+        for text in HOST:
+            key = AddressKey(DEFAULT_NETWORK, parse_address(text))
+            self.write([Put("addresses", key, AddressEntry(NONE, 0, int(AddressFlag.HOST)))])
+        self.datapath.attach_uplinks()
 
 
 def family(address: Address) -> socket.AddressFamily:

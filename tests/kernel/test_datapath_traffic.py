@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import subprocess
 
 import pytest
-from pods import OpenHost, addresses_of, connect, listen, talks
+from pods import HOST, OUTSIDE, OpenHost, addresses_of, connect, listen, run_ip, talks
 
 from cloche.datapath import remove_instance
 from cloche.datapath.layout import EndpointState, EventKind
@@ -16,14 +15,10 @@ from cloche.model.reasons import Reason
 FAMILIES = pytest.mark.parametrize("which", [0, 1], ids=["IPv4", "IPv6"])
 
 
-def run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 @FAMILIES
-def test_two_pods_talk_by_tcp(instance: str, which: int) -> None:
+def test_two_pods_talk_by_tcp(open_host: OpenHost, which: int) -> None:
     """A connection between two pods is made, and bytes arrive both ways."""
-    host = OpenHost(instance)
+    host = open_host
     host.pod(1)
     host.pod(2)
     address = addresses_of(2)[which]
@@ -32,13 +27,12 @@ def test_two_pods_talk_by_tcp(instance: str, which: int) -> None:
     with listener, connection:
         assert talks(listener, connection)
         assert connection.getsockname()[0] == format_address(addresses_of(1)[which])
-    host.datapath.close()
 
 
 @FAMILIES
-def test_two_pods_talk_by_udp(instance: str, which: int) -> None:
+def test_two_pods_talk_by_udp(open_host: OpenHost, which: int) -> None:
     """A datagram goes there and its answer comes back."""
-    host = OpenHost(instance)
+    host = open_host
     host.pod(1)
     host.pod(2)
     family, address = (socket.AF_INET, socket.AF_INET6)[which], addresses_of(2)[which]
@@ -57,13 +51,12 @@ def test_two_pods_talk_by_udp(instance: str, which: int) -> None:
         heard, sender = server.recvfrom(100)
         server.sendto(b"answer to " + heard, sender)
         assert client.recv(100) == b"answer to question"
-    host.datapath.close()
 
 
 @FAMILIES
-def test_a_closed_endpoint_passes_nothing(instance: str, which: int) -> None:
+def test_a_closed_endpoint_passes_nothing(open_host: OpenHost, which: int) -> None:
     """An endpoint that is not open neither sends nor receives, and it says why."""
-    host = OpenHost(instance)
+    host = open_host
     host.pod(1)
     host.pod(2, state=EndpointState.CLOSED)
     addresses = addresses_of(1)[which], addresses_of(2)[which]
@@ -71,10 +64,9 @@ def test_a_closed_endpoint_passes_nothing(instance: str, which: int) -> None:
     for sender, target in ((1, addresses[1]), (2, addresses[0])):
         with pytest.raises(TimeoutError):
             host.inside(sender, lambda t=target: connect(t, timeout=0.5))
-    assert host.datapath.reasons()[Reason.CLOSED] > 0
+    assert host.counted(Reason.CLOSED) > 0
     for listener in listeners:
         listener.close()
-    host.datapath.close()
 
 
 @FAMILIES
@@ -111,28 +103,14 @@ def test_connections_outlive_the_agent(instance: str, which: int) -> None:
         each.close()
 
 
-def outside(instance: str) -> None:
-    """A namespace beyond an uplink of this host, which knows the host's address and nothing else."""
-    run("ip", "netns", "add", f"{instance}.outside.x")
-    run("ip", "link", "add", "up0", "type", "veth", "peer", "eth0", "netns", f"{instance}.outside.x")
-    for where, device, last in (([], "up0", 1), (["-n", f"{instance}.outside.x"], "eth0", 2)):
-        run("ip", *where, "addr", "add", f"192.0.2.{last}/24", "dev", device)
-        run("ip", *where, "addr", "add", f"2001:db8::{last}/64", "dev", device, "nodad")
-        run("ip", *where, "link", "set", device, "up")
-
-
 @FAMILIES
-def test_the_outside_sees_the_hosts_address(instance: str, which: int) -> None:
+def test_the_outside_sees_the_hosts_address(open_host: OpenHost, which: int) -> None:
     """What a pod sends beyond an uplink leaves under the host's own address, and answers come back."""
-    outside(instance)
-    host = OpenHost(instance)
-    host.datapath.attach_uplinks()
+    host = open_host
     host.pod(1)
-    server, own = (("192.0.2.2", "192.0.2.1"), ("2001:db8::2", "2001:db8::1"))[which]
+    server, own = OUTSIDE[which], HOST[which]
     family = (socket.AF_INET, socket.AF_INET6)[which]
-    listener = host.inside_named(
-        f"{instance}.outside.x", lambda: socket.create_server((server, 80), family=family)
-    )
+    listener = host.outside(lambda: socket.create_server((server, 80), family=family))
     connection = host.inside(1, lambda: socket.create_connection((server, 80), timeout=3))
     with listener, connection:
         peer, address = listener.accept()
@@ -140,45 +118,39 @@ def test_the_outside_sees_the_hosts_address(instance: str, which: int) -> None:
         peer.sendall(b"welcome")
         assert connection.recv(100) == b"welcome"
         peer.close()
-    host.datapath.close()
 
 
 @FAMILIES
-def test_the_outside_does_not_speak_as_a_pod(instance: str, which: int) -> None:
+def test_the_outside_does_not_speak_as_a_pod(open_host: OpenHost, which: int) -> None:
     """A packet from an uplink with a source in the pods' ranges is dropped as spoofed."""
-    outside(instance)
-    host = OpenHost(instance)
-    host.datapath.attach_uplinks()
+    host = open_host
     host.pod(1)
-    claimed, target = (("10.244.0.77", "192.0.2.1"), ("fd00:244::77", "2001:db8::1"))[which]
+    claimed, target = ("10.244.0.77", "fd00:244::77")[which], HOST[which]
     family = (socket.AF_INET, socket.AF_INET6)[which]
-    where = ("ip", "-n", f"{instance}.outside.x", "addr", "add")
-    run(*where, f"{claimed}/{(32, 128)[which]}", "dev", "eth0", *(["nodad"] * which))
+    length, flag = ((32, ""), (128, "nodad"))[which]
+    host.outside(lambda: run_ip(f"addr replace {claimed}/{length} dev eth0 {flag}"))
 
     def speak(source: str) -> None:
         with socket.socket(family, socket.SOCK_DGRAM) as made:
             made.bind((source, 0))
             made.sendto(source.encode(), (target, 9))
 
-    honest = ("192.0.2.2", "2001:db8::2")[which]
+    honest = OUTSIDE[which]
     with socket.socket(family, socket.SOCK_DGRAM) as ear:
         ear.settimeout(2)
         ear.bind((target, 9))
         for source in (claimed, honest):
-            host.inside_named(f"{instance}.outside.x", lambda s=source: speak(s))
+            host.outside(lambda s=source: speak(s))
         assert ear.recv(100) == honest.encode()
-    assert host.datapath.reasons()[Reason.SPOOFED_ADDRESS] > 0
-    host.datapath.close()
+    assert host.counted(Reason.SPOOFED_ADDRESS) > 0
 
 
 @FAMILIES
-def test_the_host_and_its_pods_talk(instance: str, which: int) -> None:
+def test_the_host_and_its_pods_talk(open_host: OpenHost, which: int) -> None:
     """The host connects to a pod, and the pod to the host's own address."""
-    outside(instance)
-    host = OpenHost(instance)
+    host = open_host
     host.pod(1)
-    own = ("192.0.2.1", "2001:db8::1")[which]
-    host.own_address(own)
+    own = HOST[which]
     address = addresses_of(1)[which]
     family = (socket.AF_INET, socket.AF_INET6)[which]
     with host.inside(1, lambda: listen(address)) as listener, connect(address) as connection:
@@ -189,17 +161,15 @@ def test_the_host_and_its_pods_talk(instance: str, which: int) -> None:
     ):
         assert talks(listener, connection)
         assert connection.getsockname()[0] == format_address(address)
-    host.datapath.close()
 
 
-def test_new_flows_and_drops_are_events(instance: str) -> None:
+def test_new_flows_and_drops_are_events(open_host: OpenHost) -> None:
     """A new flow and a drop are told once each, with both ends' numbers and the reason."""
-    host = OpenHost(instance)
+    host = open_host
     host.pod(1)
     host.pod(2)
     host.pod(3, state=EndpointState.CLOSED)
     reader = host.datapath.events()
-    reader.read()
     address = addresses_of(2)[0]
     with host.inside(2, lambda: listen(address)), host.inside(1, lambda: connect(address)):
         pass
@@ -211,7 +181,6 @@ def test_new_flows_and_drops_are_events(instance: str) -> None:
     drops = [e for e in events if e.kind == EventKind.DROP and e.reason == Reason.CLOSED and e.protocol == 6]
     assert drops
     assert {(e.source_endpoint, e.destination_endpoint) for e in drops} == {(1, 3)}
-    host.datapath.close()
 
 
 def test_pods_of_two_instances_do_not_mix(instance: str) -> None:
