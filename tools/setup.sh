@@ -72,3 +72,4 @@ check_machine
 install_packages
 mount_bpffs
 make_venv
+.venv/bin/python tools/build_bpf.py # a compiled object that is older than its sources is made anew

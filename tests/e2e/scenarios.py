@@ -18,14 +18,16 @@ Document = dict[str, Any]
 NAMESPACES = ("x", "y", "z")
 PODS = tuple(f"{namespace}/{name}" for namespace in NAMESPACES for name in "abc")
 PAIRS = tuple(itertools.permutations(PODS, 2))
+POD_RANGES = ("10.201.0.0/16", "fd00:201::/64")
+"""Others than the default ones, so that the scenarios run beside a sandbox that has those."""
 PORTS = (80, 81)
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 
 
 def addresses(pod: str) -> tuple[str, str]:
-    """The pod's IPv4 and IPv6 address, inside the default pod ranges."""
+    """The pod's IPv4 and IPv6 address, inside ``POD_RANGES``."""
     number = PODS.index(pod)
-    return f"10.244.{1 + number // 3}.{1 + number % 3}", f"fd00:244::{1 + number // 3}:{1 + number % 3}"
+    return f"10.201.{1 + number // 3}.{1 + number % 3}", f"fd00:201::{1 + number // 3}:{1 + number % 3}"
 
 
 class Step(NamedTuple):

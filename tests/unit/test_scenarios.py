@@ -6,20 +6,22 @@ import json
 
 import pytest
 
-from cloche.model.address import parse_address
+from cloche.model.address import parse_address, parse_block
 from cloche.model.evaluate import evaluate
 from cloche.model.flow import Packet, Verdict
 from cloche.model.state import Put, State
 from cloche.model.topology import PROTOCOL_NUMBERS
 from cloche.orchestrators.sandbox import build, read
-from e2e.scenarios import PAIRS, PODS, Step, addresses, expected, world
+from e2e.scenarios import PAIRS, POD_RANGES, PODS, Step, addresses, expected, world
 from e2e.scenarios_all import SCENARIOS
+
+RANGES = tuple(parse_block(text) for text in POD_RANGES)
 
 
 def state_of(step: Step) -> State:
     """The step's manifests, read as a kubectl dump, as model objects."""
     dump = json.dumps({"apiVersion": "v1", "kind": "List", "items": world(step)})
-    return State(Put(value) for value in build(read(["-"], stdin=dump)).objects)
+    return State(Put(value) for value in build(read(["-"], stdin=dump), RANGES).objects)
 
 
 def allowed(state: State, pair: tuple[str, str], port: str, family: int) -> bool:
