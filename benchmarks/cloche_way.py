@@ -68,6 +68,13 @@ def _reading(reader: EventReader) -> Iterator[None]:
         thread.join()
 
 
+def _check(datapath: Datapath) -> None:
+    """Raises RuntimeError unless a rule on either end counted the connections that were made."""
+    allowed = [counter.allowed for counter in datapath.counters().values() if counter.allowed]
+    if len(allowed) < 2:
+        raise RuntimeError(f"not judged on both ends: the counters of allowing rules are {allowed}")
+
+
 @contextmanager
 def cloche(rules: int) -> Iterator[Way]:
     """Two endpoints on one host, half of ``rules`` on either of them; needs root. Raises MachineError."""
@@ -81,6 +88,7 @@ def cloche(rules: int) -> Iterator[Way]:
             with _reading(datapath.events()):
                 address = format_address(world.addresses(2)[0])
                 yield Way(f"cloche {rules}", client, server, address)
+            _check(datapath)
             datapath.close()
         finally:
             call_in(inside, lambda: remove_instance(instance))
