@@ -1,0 +1,115 @@
+"""Sandboxes for the tests of the command line: instances with names and ranges of their own, always removed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cloche.agent.client import Client, connect
+from cloche.agent.messages import Applied, Mode
+from cloche.analysis import Matrix, matrix
+from cloche.cli.live import probe_matrix
+from cloche.cli.worlds import running
+from cloche.model.ports import Port
+from cloche.orchestrators.sandbox import read
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 120
+_names = (f"t{os.getpid() % 100000:05d}{letter}" for letter in itertools.cycle("abcdefghijklmnopqrstuvwxyz"))
+
+
+class Said(NamedTuple):
+    """What a command said and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Sandbox:
+    """One instance, driven by the command line; nothing of it is there before ``up``."""
+
+    def __init__(self, pods: Sequence[str], services: Sequence[str]) -> None:
+        self.name = next(_names)
+        self.ranges = [
+            *(word for block in pods for word in ("--pod-cidr", block)),
+            *(word for block in services for word in ("--service-cidr", block)),
+        ]
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command as a list of words."""
+        return [sys.executable, "-m", "cloche", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """With the instance's name in it."""
+        return {**os.environ, "CLOCHE_INSTANCE": self.name}
+
+    def run(self, *arguments: str, stdin: str = "") -> Said:
+        """Run a command on the instance, in the repository's root."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=ROOT,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            env=self.environment,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def up(self, *paths: str, stdin: str = "") -> Said:
+        """Bring it up, detached."""
+        files = [word for path in paths for word in ("-f", path)]
+        return self.run("up", "--detach", *files, *self.ranges, stdin=stdin)
+
+    def answer(self, *arguments: str) -> Any:
+        """A command's answer in JSON."""
+        return json.loads(self.run(*arguments, "--json").out)
+
+    def client(self) -> Client:
+        """A connection to its agent."""
+        return connect(self.name)
+
+
+@contextmanager
+def sandbox(number: int = 201) -> Iterator[Sandbox]:
+    """A sandbox whose ranges have this number in them, removed at the end whatever happened."""
+    made = Sandbox(
+        (f"10.{number}.0.0/16", f"fd00:{number}::/64"),
+        (f"10.{number + 1}.0.0/16", f"fd00:{number + 1}::/112"),
+    )
+    try:
+        yield made
+    finally:
+        made.run("clean")
+
+
+def replace(client: Client, text: str) -> Applied:
+    """Make these manifests the whole world of a sandbox."""
+    return client.apply(read(["-"], stdin=text), Mode.REPLACE)
+
+
+def live_matrix(client: Client, ports: Sequence[Port] | None = None) -> Matrix:
+    """What policy says and what real packets did, of everything that runs."""
+    state = running(client)
+    return probe_matrix(client, state, matrix(state, ports), lambda done: None)
+
+
+def leftovers(name: str) -> list[str]:
+    """Whatever the machine still has that carries an instance's name."""
+    found = []
+    for command in (("ip", "-o", "link"), ("ip", "netns"), ("nft", "list", "tables")):
+        lines = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+        found += [line for line in lines if name in line]
+    for folder in ("/sys/fs/bpf", "/run", "/var/lib", "/etc/netns"):
+        found += [str(path) for path in Path(folder).glob(f"*/{name}*")]
+        found += [str(path) for path in Path(folder).glob(f"{name}*")]
+    return found
