@@ -1,4 +1,4 @@
-"""Sandboxes for the tests of the command line: instances with names and ranges of their own, always removed."""
+"""Sandboxes for the tests of the command line: each with a name and ranges of its own, always removed."""
 
 from __future__ import annotations
 
@@ -82,10 +82,8 @@ class Sandbox:
 @contextmanager
 def sandbox(number: int = 201) -> Iterator[Sandbox]:
     """A sandbox whose ranges have this number in them, removed at the end whatever happened."""
-    made = Sandbox(
-        (f"10.{number}.0.0/16", f"fd00:{number}::/64"),
-        (f"10.{number + 1}.0.0/16", f"fd00:{number + 1}::/112"),
-    )
+    services = (f"10.{number + 1}.0.0/16", f"fd00:{number + 1}::/112")
+    made = Sandbox((f"10.{number}.0.0/16", f"fd00:{number}::/64"), services)
     try:
         yield made
     finally:
