@@ -27,6 +27,8 @@ OTHERS = 250
 """Endpoints on other hosts, each with labels of its own."""
 
 SERVICES = 100
+PORTS = 400
+"""How many different ports rules begin at."""
 
 
 def addresses(number: int) -> tuple[Address, Address]:
@@ -46,7 +48,7 @@ def _pods(name: str) -> PodPeer:
 
 def _peer_and_port(number: int) -> tuple[Peer, PortMatch]:
     """Rule ``number``: in turns by identity, by CIDR with a hole, by identity with a range of ports."""
-    port = 1024 + number * 7 % 50_000
+    port = 1024 + number % PORTS * 7
     match number % 3:
         case 0:
             return _pods(f"other-{number % OTHERS}"), PortMatch(TCP, port, port)
