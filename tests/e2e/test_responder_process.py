@@ -244,3 +244,14 @@ def test_a_signal_ends_it_cleanly(path: Path) -> None:
     while path.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not path.exists()
+
+
+def test_killed_it_can_be_started_again(path: Path, lab: list[Pod]) -> None:
+    """What a killed one leaves behind is in nobody's way: another takes its place and serves."""
+    killed = pid(path)
+    os.kill(killed, signal.SIGKILL)
+    start(INSTANCE, path)
+    with Client.connect(INSTANCE, path) as client:
+        assert client.pid != killed
+        assert client.serve([lab[0].served([(TCP, 80)])]) == ()
+        assert client.list()[0].listening == 2
