@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cloche.agent.disk import DamagedError, Disk, Kept, Ledger, write_whole
+from cloche.agent.disk import Attached, DamagedError, Disk, Ledger, write_whole
 from cloche.config import Config
+from cloche.model.address import parse_address
 from cloche.model.topology import Attachment
 
-LEDGER = Ledger((Attachment("a/b", 3, 7, 12, b"\2\0\0\0\0\1", b"\2\0\0\0\0\2"),), 7, 1 << 40)
+LINK = Attachment("a/b", 3, 7, 12, b"\2\0\0\0\0\1", b"\2\0\0\0\0\2")
+LEDGER = Ledger((Attached(LINK, (parse_address("10.0.0.1"),)),), 7, 1 << 40)
 
 
 def disk_in(folder: Path) -> Disk:
@@ -27,9 +29,9 @@ def test_ledger_and_config_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_nothing_saved_is_an_empty_store(tmp_path: Path) -> None:
-    """An instance that never was has no configuration, no manifests and an empty ledger."""
+    """An instance that never was has no configuration, wants nothing, and has an empty ledger."""
     disk = disk_in(tmp_path)
-    assert (disk.load_config(), disk.load_kept(), disk.load_ledger()) == (None, Kept(), Ledger())
+    assert (disk.load_config(), disk.load_kept(), disk.load_ledger()) == (None, b"", Ledger())
     assert not disk.exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -30,8 +31,10 @@ from cloche.agent.messages import (
     ShownService,
     Status,
 )
+from cloche.agent.processes import has_ended
+from cloche.agent.refusals import AgentError, as_error
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import ClocheError, InputError, NotRunningError, TooBigError
+from cloche.errors import ClocheError, NotRunningError
 from cloche.model.state import Object
 from cloche.orchestrators.sandbox import Manifest
 
@@ -39,9 +42,7 @@ APPLY_SECONDS = 600.0
 ASK_SECONDS = 30.0
 T = TypeVar("T")
 
-
-class AgentError(ClocheError):
-    """The agent answered that it could not do it; the message says why."""
+__all__ = ["AgentError", "Client", "connect"]
 
 
 class Client:
@@ -153,9 +154,13 @@ class Client:
         return msgspec.json.decode(self._ask("POST", "/v1/probe", asked, timeout), type=list[ProbeResult])
 
     def down(self) -> None:
-        """Stop the instance and remove everything of it."""
+        """Stop the instance and remove everything of it; returns once its agent has ended."""
+        pid = self.status().pid
         with contextlib.suppress(httpx.RemoteProtocolError):
             self._ask("POST", "/v1/down", timeout=APPLY_SECONDS)
+        deadline = time.monotonic() + ASK_SECONDS
+        while not has_ended(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def refused(content: bytes, status: int) -> ClocheError:
@@ -164,11 +169,7 @@ def refused(content: bytes, status: int) -> ClocheError:
         refusal = msgspec.json.decode(content, type=Refusal)
     except msgspec.DecodeError:
         return AgentError(f"the agent answered {status}: {content[:200]!r}")
-    if refusal.findings:
-        return InputError(refusal.findings)
-    if refusal.what:
-        return TooBigError(refusal.what, refusal.needed, refusal.capacity, refusal.costs)
-    return AgentError(refusal.message)
+    return as_error(refusal)
 
 
 def connect(instance: str = DEFAULT_INSTANCE) -> Client:

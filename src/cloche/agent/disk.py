@@ -11,8 +11,8 @@ import msgspec
 
 from cloche.config import Config
 from cloche.errors import ClocheError
+from cloche.model.address import Address
 from cloche.model.topology import Attachment
-from cloche.orchestrators.sandbox import Manifest, World
 from cloche.tables.schema import RuleOrigin
 
 MAGIC = b"cloche1\n"
@@ -23,22 +23,22 @@ class DamagedError(ClocheError):
     """A file of the store does not hold what was written to it; the datapath is kept as it is."""
 
 
+class Attached(msgspec.Struct, frozen=True):
+    """An attachment, and the addresses that its namespace was given."""
+
+    attachment: Attachment
+    addresses: tuple[Address, ...]
+
+
 class Ledger(msgspec.Struct, frozen=True):
     """Who is attached, and the numbers that are never given out twice.
 
     ``incarnation`` and ``generation`` are the highest ever used or reserved; 32 and 64 bits.
     """
 
-    attachments: tuple[Attachment, ...] = ()
+    attached: tuple[Attached, ...] = ()
     incarnation: int = 0
     generation: int = 0
-
-
-class Kept(msgspec.Struct, frozen=True):
-    """What is wanted: the manifests, and the world made of them with the addresses it gave out."""
-
-    manifests: tuple[Manifest, ...] = ()
-    world: World = World()
 
 
 class Disk:
@@ -55,13 +55,13 @@ class Disk:
         """Keep what the instance is made with."""
         self._save("config", config)
 
-    def load_kept(self) -> Kept:
-        """The manifests and world of the last change that became active; empty at first."""
-        return self._load("manifests", Kept) or Kept()
+    def load_kept(self) -> bytes:
+        """What was wanted when the last change became active, as the worker encoded it; empty at first."""
+        return self._read("wanted") or b""
 
-    def save_kept(self, kept: Kept) -> None:
-        """Keep these as the ones to start from."""
-        self._save("manifests", kept)
+    def save_kept(self, kept: bytes) -> None:
+        """Keep this as what to start from."""
+        self._write("wanted", kept)
 
     def load_ledger(self) -> Ledger:
         """The attachments and counters; empty at first."""
@@ -91,25 +91,33 @@ class Disk:
             self._folder.rmdir()
 
     def _load(self, name: str, kind: type[T]) -> T | None:
-        path = self._folder / f"{name}.msgpack"
+        body = self._read(name)
+        if body is None:
+            return None
         try:
-            content = path.read_bytes()
+            return msgspec.msgpack.decode(body, type=kind)
+        except msgspec.DecodeError as error:
+            raise DamagedError(f"{self._path(name)} is of another version: {error}") from None
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.msgpack"
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            content = self._path(name).read_bytes()
         except FileNotFoundError:
             return None
         body = content[len(MAGIC) + 4 :]
         if content[: len(MAGIC)] != MAGIC or zlib.crc32(body).to_bytes(4, "big") != content[len(MAGIC) :][:4]:
-            raise DamagedError(f"{path} is damaged: its checksum does not hold")
-        try:
-            return msgspec.msgpack.decode(body, type=kind)
-        except msgspec.DecodeError as error:
-            raise DamagedError(f"{path} is of another version: {error}") from None
+            raise DamagedError(f"{self._path(name)} is damaged: its checksum does not hold")
+        return body
 
     def _save(self, name: str, value: object) -> None:
-        body = msgspec.msgpack.encode(value)
-        content = MAGIC + zlib.crc32(body).to_bytes(4, "big") + body
+        self._write(name, msgspec.msgpack.encode(value))
+
+    def _write(self, name: str, body: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = self._folder / f"{name}.msgpack"
-        write_whole(path, content)
+        write_whole(self._path(name), MAGIC + zlib.crc32(body).to_bytes(4, "big") + body)
 
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:

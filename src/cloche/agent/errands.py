@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cloche.agent.messages import Refusal, ShownClass
+from cloche.agent.disk import Attached
+from cloche.agent.messages import ApplyRequest, DeleteRequest, Refusal
 from cloche.config import Config
 from cloche.errors import Finding
-from cloche.model.address import Address
 from cloche.model.state import Event
-from cloche.model.topology import Attachment, Endpoint
-from cloche.orchestrators.sandbox import Manifest
+from cloche.model.topology import Endpoint, Host
 from cloche.tables.schema import Tables, Write
 
 AT_ONCE = 256
@@ -18,53 +17,47 @@ AT_ONCE = 256
 
 
 class Begin(NamedTuple):
-    """Start from this; ``previous`` is what the kernel holds, ``generation`` the highest ever used.
-
-    ``addresses`` are what attached endpoints had, by key, so that they keep them.
-    """
+    """Start from this. ``kept`` is what was wanted, as an earlier worker encoded it (empty: nothing);
+    ``previous`` is what the kernel holds, ``generation`` the highest ever used."""
 
     config: Config
-    host_addresses: tuple[Address, ...]
-    manifests: tuple[Manifest, ...]
-    attachments: tuple[Attachment, ...]
-    addresses: tuple[tuple[str, tuple[Address, ...]], ...]
+    host: Host
+    kept: bytes
+    attached: tuple[Attached, ...]
     previous: Tables
     generation: int
 
 
-class Propose(NamedTuple):
-    """What would this request change? ``body`` is an encoded ApplyRequest, or DeleteRequest."""
+class Begun(NamedTuple):
+    """Ready for errands."""
 
-    body: bytes
-    delete: bool
+
+class Propose(NamedTuple):
+    """What would this request change? ``kind`` is what ``body`` encodes; None: nothing is asked for, but
+    what is wanted may not be what is there yet."""
+
+    kind: type[ApplyRequest | DeleteRequest] | None = None
+    body: bytes = b""
 
 
 class Compile(NamedTuple):
     """Make the writes of what was proposed, with these endpoints attached and those no longer."""
 
-    attached: tuple[Attachment, ...]
+    attached: tuple[Attached, ...]
     detached: tuple[str, ...]
 
 
-class Commit(NamedTuple):
-    """What was compiled is active."""
-
-
-class Abort(NamedTuple):
-    """Forget what was proposed."""
-
-
-class AskClasses(NamedTuple):
-    """Which classes are there?"""
-
-
 class Plan(NamedTuple):
-    """What a request needs before it is compiled: endpoints to attach (an old attachment of the same key
-    goes first), keys to detach."""
+    """What a request needs: endpoints to attach before it is compiled, keys to detach once it is active.
+
+    ``again``: endpoints come back as others, under the same names; their turn is at the next proposal, when
+    the old ones are gone.
+    """
 
     attach: tuple[Endpoint, ...]
     detach: tuple[str, ...]
     findings: tuple[Finding, ...]
+    again: bool = False
 
 
 class Events(NamedTuple):
@@ -80,23 +73,13 @@ class Writes(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """The change is whole: its generation (unchanged when there was nothing to write) and its digest."""
+    """The change is whole: its generation (unchanged when there was nothing to write), its digest, and what
+    is then wanted, encoded for the disk and for the next worker."""
 
     generation: int
     digest: str
     compile_ms: float
-
-
-class Committed(NamedTuple):
-    """The manifests that are now active, encoded for the disk."""
-
-    manifests: tuple[Manifest, ...]
-
-
-class Classes(NamedTuple):
-    """The answer to ``AskClasses``."""
-
-    classes: tuple[ShownClass, ...]
+    kept: bytes
 
 
 class Refused(NamedTuple):

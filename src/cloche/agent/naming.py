@@ -25,6 +25,12 @@ class Directory:
         self._by_number: dict[int, str] = {}
         self._rules: dict[int, deque[tuple[int, tuple[RuleOrigin, ...]]]] = {}
 
+    def forget(self) -> None:
+        """Begin anew with the model; what rules stood for stays known."""
+        self.state = State()
+        for index in (self._by_address, self._services, self._by_number):
+            index.clear()
+
     def apply(self, event: Event) -> None:
         """Take in one event of the change that has become active."""
         match event:

@@ -16,10 +16,16 @@ from cloche.datapath.layout import (
 )
 from cloche.model.address import Address, format_address
 from cloche.model.flow import Age, Verdict
+from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.model.topology import ICMP, ICMPV6, PROTOCOL_NAMES
 
-EGRESS_REASONS = {Reason.EGRESS_NOT_ALLOWED, Reason.EGRESS_DENIED}
+DENIED_BY = {
+    Reason.EGRESS_NOT_ALLOWED: Direction.EGRESS,
+    Reason.EGRESS_DENIED: Direction.EGRESS,
+    Reason.INGRESS_NOT_ALLOWED: Direction.INGRESS,
+    Reason.INGRESS_DENIED: Direction.INGRESS,
+}
 NOBODY = bytes(16)
 NS = 1_000_000_000
 
@@ -36,6 +42,11 @@ def port_text(protocol: int, port: int) -> str:
     return f"{port}/{PROTOCOL_NAMES.get(protocol, protocol)}"
 
 
+def address_text(address: bytes) -> str:
+    """The address, empty where the packet was not understood that far."""
+    return "" if address == NOBODY else format_address(address)
+
+
 def service_text(directory: Directory, address: bytes, port: int) -> str:
     """The service by name and port, its address when it has no name any more, empty without one."""
     if address == NOBODY:
@@ -46,21 +57,21 @@ def service_text(directory: Directory, address: bytes, port: int) -> str:
 
 def event_text(directory: Directory, event: Event, offset_ns: int) -> FlowEvent:
     """One kernel event, resolved by the model that is active now and the rules of its generation."""
-    egress = directory.rule(event.generation, event.egress_set, event.egress_rule)
-    ingress = directory.rule(event.generation, event.ingress_set, event.ingress_rule)
     reason = Reason(event.reason)
+    egress = _rule(directory, event, reason, Direction.EGRESS)
+    ingress = _rule(directory, event, reason, Direction.INGRESS)
     return FlowEvent(
         time=(event.time_ns + offset_ns) / NS,
         kind=EventKind(event.kind).name.lower(),
         source=directory.endpoint(event.source_endpoint, Address(event.source)),
-        source_address=format_address(event.source),
+        source_address=address_text(event.source),
         source_port=event.source_port,
         destination=directory.endpoint(event.destination_endpoint, Address(event.destination)),
-        destination_address=format_address(event.destination),
+        destination_address=address_text(event.destination),
         port=port_text(event.protocol, event.destination_port),
         verdict=Verdict(event.verdict).name.lower(),
         reason="" if reason is Reason.NONE else reason.shown,
-        rule=_deciding(reason, egress, ingress),
+        rule=egress if DENIED_BY.get(reason) is Direction.EGRESS else ingress or egress,
         egress_rule=egress,
         ingress_rule=ingress,
         service=service_text(directory, event.service_address, event.service_port),
@@ -69,12 +80,16 @@ def event_text(directory: Directory, event: Event, offset_ns: int) -> FlowEvent:
     )
 
 
-def _deciding(
-    reason: Reason, egress: RuleReference | None, ingress: RuleReference | None
-) -> RuleReference | None:
-    if reason is Reason.NONE:
-        return ingress or egress
-    return egress if reason in EGRESS_REASONS else ingress
+def _rule(directory: Directory, event: Event, reason: Reason, direction: Direction) -> RuleReference | None:
+    """The rule of one direction. Rule 0 (no rule matched) counts only where it denied."""
+    number, local = (
+        (event.egress_set, event.egress_rule)
+        if direction is Direction.EGRESS
+        else (event.ingress_set, event.ingress_rule)
+    )
+    if not local and DENIED_BY.get(reason) is not direction:
+        return None
+    return directory.rule(event.generation, number, local)
 
 
 def flow_text(directory: Directory, key: FlowKey, flow: Flow, now_ns: int) -> ShownFlow:

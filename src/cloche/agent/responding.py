@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -26,7 +28,7 @@ class Responding:
         self._client: client.AsyncClient | None = None
         self._lock = asyncio.Lock()
         self._served: tuple[Served, ...] | None = None
-        self.starts = 0
+        self.pid = 0
         self.problems: tuple[Problem, ...] = ()
 
     async def _connected(self) -> client.AsyncClient:
@@ -35,7 +37,7 @@ class Responding:
                 config = self._config
                 await asyncio.to_thread(client.start, config.instance, config.responder_socket)
                 self._client = await client.AsyncClient.connect(config.instance, config.responder_socket)
-                self.starts += 1
+                self.pid = listener_pid(config)
                 self._served = None
             return self._client
 
@@ -88,16 +90,32 @@ class Responding:
         """Let go; the responder goes on."""
         await self._lost()
 
-    async def stop(self) -> None:
-        """End the responder."""
-        stop_responder(self._config)
-        await self._lost()
+    async def alive(self) -> bool:
+        """True when the responder that was told last still answers."""
+        if self._client is None:
+            return False
+        try:
+            await self._client.list()
+        except ClocheError:
+            await self._lost()
+            return False
+        return True
 
 
-def stop_responder(config: Config) -> None:
-    """End the instance's responder if one runs."""
+def listener_pid(config: Config) -> int:
+    """The process that listens on the responder's socket (SO_PEERCRED, unix(7))."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(config.responder_socket))
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    (pid, _user, _group) = struct.unpack("3i", credentials)
+    return int(pid)
+
+
+def stop_responder(config: Config) -> bool:
+    """End the instance's responder; False when none ran."""
     try:
         with client.Client.connect(config.instance, config.responder_socket) as responder:
             responder.stop()
     except NotRunningError:
-        return
+        return False
+    return True

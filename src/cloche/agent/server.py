@@ -26,8 +26,9 @@ from cloche.agent.messages import (
     Show,
     Status,
 )
+from cloche.agent.refusals import as_refusal, http_status
 from cloche.config import Config
-from cloche.errors import ClocheError, InputError, NotRunningError, TooBigError
+from cloche.errors import ClocheError
 from cloche.model.state import Object
 
 MAX_BODY = 256 * 1024 * 1024
@@ -58,18 +59,6 @@ class Core(Protocol):
 
     async def down(self) -> None:
         """Remove the instance; the agent ends after the reply."""
-
-
-def refusal(error: ClocheError) -> tuple[Refusal, int]:
-    """How an error goes over the wire, and its HTTP status."""
-    match error:
-        case InputError():
-            return Refusal(str(error), error.findings), 422
-        case TooBigError():
-            return Refusal(str(error), (), error.costs, error.what, error.needed, error.capacity), 422
-        case NotRunningError():
-            return Refusal(str(error)), 503
-    return Refusal(str(error)), 500
 
 
 async def read_body(request: Request) -> bytes:
@@ -165,8 +154,7 @@ def application(core: Core) -> Starlette:
             try:
                 return await handler(core, request)
             except ClocheError as error:
-                body, status = refusal(error)
-                return as_json(body, status)
+                return as_json(as_refusal(error), http_status(error))
 
         return handle
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 from cloche.agent.messages import ShownClass, ShownEndpoint, ShownPolicy, ShownService
 from cloche.agent.naming import Directory
@@ -18,25 +20,28 @@ EXAMPLES = 8
 """Members of a class that are named; the rest are counted."""
 
 
-class Links:
-    """How an endpoint's kernel objects are called: its link and its network namespace."""
+class Names(Protocol):
+    """How an endpoint's kernel objects are called."""
 
-    def __init__(self, link: Callable[[int], str], namespace: Callable[[str], str]) -> None:
-        self.link, self.namespace = link, namespace
+    def link(self, number: int) -> str:
+        """The host side of the endpoint with this number."""
+
+    def namespace(self, endpoint: str) -> str:
+        """The path of the endpoint's network namespace."""
 
 
 def endpoints(
-    state: State, entries: Mapping[int, EndpointEntry], generation: int, links: Links
+    state: State, entries: Mapping[int, EndpointEntry], generation: int, names: Names
 ) -> list[ShownEndpoint]:
     """Every endpoint by key; those that are not attached (host network) have number 0."""
     return [
-        _endpoint(state, endpoint, entries, generation, links)
+        _endpoint(state, endpoint, entries, generation, names)
         for endpoint in sorted(state.endpoints.values(), key=lambda endpoint: endpoint.key)
     ]
 
 
 def _endpoint(
-    state: State, endpoint: Endpoint, entries: Mapping[int, EndpointEntry], generation: int, links: Links
+    state: State, endpoint: Endpoint, entries: Mapping[int, EndpointEntry], generation: int, names: Names
 ) -> ShownEndpoint:
     attachment = state.attachments.get(endpoint.key)
     entry = entries.get(attachment.number) if attachment else None
@@ -47,8 +52,8 @@ def _endpoint(
         state=status.name.lower(),
         number=attachment.number if attachment else 0,
         incarnation=attachment.incarnation if attachment else 0,
-        link=links.link(attachment.number) if attachment else "",
-        network_namespace=links.namespace(endpoint.key) if attachment else "",
+        link=names.link(attachment.number) if attachment else "",
+        network_namespace=names.namespace(endpoint.key) if attachment else "",
         egress_set=entry.egress.at(generation) if entry else 0,
         ingress_set=entry.ingress.at(generation) if entry else 0,
         labels=dict(endpoint.labels),
@@ -123,18 +128,19 @@ def services(state: State) -> list[ShownService]:
 def classes(directory: Directory, tables: Tables) -> list[ShownClass]:
     """Every class that an address or a prefix has in the tables' own generation."""
     members: dict[int, list[str]] = {}
-    counts: dict[int, list[int]] = {}
+    addresses: Counter[int] = Counter()
+    prefixes: Counter[int] = Counter()
     for key, address in tables.addresses.items():
         number = address.class_.at(tables.generation)
         name = directory.by_address(key.address) or format_address(key.address)
         members.setdefault(number, []).append(name)
-        counts.setdefault(number, [0, 0])[0] += 1
+        addresses[number] += 1
     for prefix, entry in tables.prefixes.items():
         number = entry.class_.at(tables.generation)
         members.setdefault(number, []).append(str(prefix.block))
-        counts.setdefault(number, [0, 0])[1] += 1
+        prefixes[number] += 1
     return [
-        ShownClass(number, *counts[number], tuple(sorted(set(members[number]))[:EXAMPLES]))
-        for number in sorted(counts)
+        ShownClass(number, addresses[number], prefixes[number], tuple(sorted(set(named))[:EXAMPLES]))
+        for number, named in sorted(members.items())
         if number
     ]

@@ -1,4 +1,4 @@
-"""The objects that a sandbox has of its own: its host and network, and the resolver with its service."""
+"""The objects that a sandbox has of its own: its host, and the resolver with its service."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import platform
 from cloche.config import Config
 from cloche.model.address import Address
 from cloche.model.labels import NAMESPACE_NAME_LABEL, make_labels
-from cloche.model.state import Object
 from cloche.model.topology import (
-    DEFAULT_NETWORK,
     TCP,
     UDP,
     Backend,
@@ -17,7 +15,6 @@ from cloche.model.topology import (
     Host,
     NamedPort,
     Namespace,
-    Network,
     Service,
     ServicePort,
 )
@@ -57,10 +54,11 @@ def resolver(config: Config, addresses: tuple[Address, ...]) -> tuple[Endpoint, 
     return endpoint, service
 
 
-def ground(config: Config, host_addresses: tuple[Address, ...]) -> tuple[Object, ...]:
-    """Host, network and the resolver's namespace: what is there before any manifest."""
-    return (
-        Network(DEFAULT_NETWORK, ranges=config.pod_ranges),
-        Host(host_name(), host_addresses),
-        Namespace(DNS_NAMESPACE, make_labels({NAMESPACE_NAME_LABEL: DNS_NAMESPACE})),
-    )
+def dns_namespace() -> Namespace:
+    """The resolver's namespace, for worlds that do not name it."""
+    return Namespace(DNS_NAMESPACE, make_labels({NAMESPACE_NAME_LABEL: DNS_NAMESPACE}))
+
+
+def this_host(addresses: tuple[Address, ...]) -> Host:
+    """This machine, with the addresses that are its own."""
+    return Host(host_name(), addresses)

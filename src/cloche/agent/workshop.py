@@ -82,8 +82,8 @@ class Workshop:
         except EndedError:
             raise WorkerDiedError("the worker ended") from None
 
-    async def until(self, last: type) -> AsyncIterator[object]:
-        """Values from the worker up to and with the first of type ``last``."""
+    async def until(self, *last: type) -> AsyncIterator[object]:
+        """Values from the worker up to and with the first that is of one of these types."""
         while True:
             value = await self.receive()
             yield value

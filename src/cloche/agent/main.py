@@ -1,0 +1,148 @@
+"""The agent's process: everything put together, started in order, ended in order."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+
+import structlog
+
+from cloche.agent.change import Changer
+from cloche.agent.core import Core
+from cloche.agent.disk import DamagedError, Disk
+from cloche.agent.errands import Propose
+from cloche.agent.kernel import KernelThread
+from cloche.agent.parts import Parts
+from cloche.agent.processes import hold_pid_file
+from cloche.agent.pulse import Pulse
+from cloche.agent.responding import Responding
+from cloche.agent.server import Server, listen
+from cloche.agent.watch import Watcher
+from cloche.agent.workshop import Workshop
+from cloche.config import DEFAULT_INSTANCE, Config, check
+from cloche.datapath import machine
+from cloche.datapath.host import check_overlap
+from cloche.datapath.instance import Datapath
+from cloche.datapath.settings import Settings
+from cloche.errors import ClocheError
+
+SWITCH_SECONDS = 0.001
+"""How long another thread may hold the interpreter while the loop wants it."""
+
+log = structlog.get_logger()
+
+
+def open_datapath(config: Config) -> Datapath:
+    """Adopt what is pinned or make it; on the kernel thread. Raises MachineError, InputError, OSError."""
+    machine.require()
+    ranges = (*config.pod_ranges, *config.service_ranges)
+    check_overlap(config.instance, ranges)
+    datapath = Datapath.open(config.instance, config.capacity)
+    for change in datapath.prepare_host(ranges):
+        log.warning("the machine was set", sysctl=change.sysctl, old=change.old, new=change.new)
+    log.info("uplinks", devices=datapath.attach_uplinks())
+    datapath.configure(Settings())
+    return datapath
+
+
+async def assemble(config: Config) -> Parts:
+    """The parts of the agent."""
+    kernel = KernelThread()
+    datapath = await kernel.run(open_datapath, config)
+    log.info("datapath", adopted=datapath.adopted, generation=datapath.generation)
+    responding = Responding(config, lambda endpoint: str(datapath.netns_path(endpoint)))
+    return Parts(config, Disk(config), kernel, datapath, Workshop(), responding)
+
+
+async def run(config: Config) -> None:
+    """Run until a signal or ``down``; the datapath goes on after a signal."""
+    pulse = Pulse()
+    pulse.install()
+    parts = await assemble(config)
+    changer = Changer(parts)
+    core = Core(parts, changer, Watcher(parts, changer.directory), pulse)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, core.ending.set)
+    try:
+        async with asyncio.TaskGroup() as group:
+            parts_of_it = (core.act(), core.watcher.follow(), core.watcher.sweep())
+            tasks = [group.create_task(part) for part in parts_of_it]
+            await adopt(core, changer)
+            tasks.append(group.create_task(core.mend()))
+            await serve(core, listen(config))
+            for task in tasks:
+                task.cancel()
+    finally:
+        await parts.workshop.stop()
+        await parts.responding.close()
+        parts.kernel.close()
+        pulse.remove()
+
+
+async def adopt(core: Core, changer: Changer) -> None:
+    """Bring the kernel to what the disk wants. A damaged store, or one that cannot be honoured, is said
+    and the datapath is kept as it is."""
+    try:
+        await changer.load()
+    except DamagedError as error:
+        core.problems["store"] = str(error)
+        log.error("the store is damaged; the datapath is kept as it is", error=str(error))
+        return
+    try:
+        await core.want(Propose(), "start")
+    except ClocheError as error:
+        core.problems["start"] = str(error)
+        log.error("what was wanted cannot be made active", error=str(error))
+
+
+async def serve(core: Core, listener: socket.socket) -> None:
+    """Answer on the socket until the agent is to end."""
+    server = Server(core)
+    serving = asyncio.create_task(server.run_on(listener))
+    ending = asyncio.create_task(core.ending.wait())
+    log.info("ready", pid=os.getpid())
+    await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
+    server.stop()
+    await serving
+    ending.cancel()
+
+
+def main(config: Config) -> int:
+    """Run the instance's agent in this process; its exit status. Logs to stderr."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.dev.ConsoleRenderer(colors=False),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        check(config)
+        hold_pid_file(config)
+        asyncio.run(run(config))
+    except (ClocheError, OSError) as error:
+        sys.stderr.write(f"cloche agent: {error}\n")
+        return error.status if isinstance(error, ClocheError) else 2
+    return 0
+
+
+def command() -> None:
+    """``python -m cloche.agent --instance NAME``: run with the configuration that the instance has."""
+    parser = argparse.ArgumentParser(prog="cloche agent")
+    parser.add_argument("--instance", default=DEFAULT_INSTANCE)
+    name = parser.parse_args().instance
+    config = Config(instance=name)
+    try:
+        config = Disk(config).load_config() or config
+    except DamagedError as error:
+        sys.exit(f"cloche agent: {error}")
+    sys.exit(main(config))
