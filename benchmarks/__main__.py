@@ -23,7 +23,9 @@ QUICK, WHOLE = (10, 0.1), (30, 0.5)
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few seconds: bare veth against Cloche only")
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds: bare veth against Cloche only, nothing kept"
+    )
     parser.add_argument("--rounds", type=int, help="rounds that count")
     parser.add_argument("--seconds", type=float, help="seconds of each measurement")
     last = (os.cpu_count() or 1) - 1
@@ -84,7 +86,7 @@ def main() -> int:
         return 2
     made = report.report(described, plan, rates, _conditions(plan))
     report.show(made, console)
-    if not options.no_save:
+    if not (options.quick or options.no_save):
         console.print(f"kept in {os.path.relpath(report.save(made))}", highlight=False)
     return 0
 
