@@ -14,7 +14,9 @@ from cloche.model.policy import Policy, Tier
 from cloche.model.state import Object, Put, State
 from cloche.model.topology import (
     HAIRPIN4,
+    HAIRPIN6,
     ICMP,
+    ICMPV6,
     SCTP,
     TCP,
     UDP,
@@ -27,7 +29,12 @@ from cloche.model.topology import (
 )
 
 FRONTS = (parse_address("10.96.0.1"), parse_address("fd00:96::1"))
-OTHERS = tuple(parse_address(a) for a in ("203.0.113.8", "172.18.0.2", "10.244.9.9"))
+OTHERS = (
+    tuple(parse_address(a) for a in ("203.0.113.8", "172.18.0.2", "10.244.9.9")),
+    tuple(parse_address(a) for a in ("2001:db8::8", "fd00:172::2", "fd00:244::99")),
+)
+HAIRPINS = (HAIRPIN4, HAIRPIN6)
+ECHO_AND_UNREACHABLE = ((ICMP, (8, 0, 3)), (ICMPV6, (128, 129, 1)))
 FLAGS = (
     TcpFlag.SYN,
     TcpFlag.SYN | TcpFlag.ACK,
@@ -92,24 +99,27 @@ def services(draw: st.DrawFn, pods: tuple[Endpoint, ...]) -> Service:
 
 
 @st.composite
-def packets(draw: st.DrawFn, pods: tuple[Endpoint, ...]) -> Packet:
+def packets(draw: st.DrawFn, pods: tuple[Endpoint, ...], family: int | None = None) -> Packet:
     """A packet of few ports between few ends, so that histories meet their own flows again."""
-    own = [e.addresses[0] for e in pods[:3]]
-    source: Address = draw(st.sampled_from([*own * 3, *OTHERS[:2]]))
-    destination: Address = draw(st.sampled_from([*own * 2, *OTHERS, FRONTS[0], FRONTS[0], HAIRPIN4]))
+    family = draw(st.sampled_from((0, 0, 1))) if family is None else family
+    own = [e.addresses[family] for e in pods[:3]]
+    front, others = FRONTS[family], OTHERS[family]
+    source: Address = draw(st.sampled_from([*own * 3, *others[:2]]))
+    destination: Address = draw(st.sampled_from([*own * 2, *others, front, front, HAIRPINS[family]]))
+    icmp, kinds = ECHO_AND_UNREACHABLE[family]
     owner = next((e for e in pods if source in e.addresses), None)
-    protocol = draw(st.sampled_from((TCP, TCP, TCP, UDP, UDP, ICMP, SCTP, 47)))
+    protocol = draw(st.sampled_from((TCP, TCP, TCP, UDP, UDP, icmp, SCTP, 47)))
     entry = Entry.ENDPOINT if owner else draw(st.sampled_from((Entry.HOST, Entry.STACK)))
     ports = draw(st.sampled_from(((1024, 80), (80, 1024), (1024, 53), (53, 1024))))
-    kind = draw(st.sampled_from((0, 8, 3))) if protocol == ICMP else 0
-    quoted = draw(packets(pods)) if kind == 3 else None
+    kind = draw(st.sampled_from(kinds)) if protocol == icmp else 0
+    quoted = draw(packets(pods, family)) if kind in (1, 3) else None
     if quoted is not None and draw(st.booleans()):
         destination = quoted.source
     return Packet(
         source,
         destination,
         protocol,
-        *(ports if protocol in (TCP, UDP, SCTP) else (7, 7) if protocol == ICMP else (0, 0)),
+        *(ports if protocol in (TCP, UDP, SCTP) else (7, 7) if protocol == icmp else (0, 0)),
         entry,
         owner.key if owner else "",
         tcp_flags=int(draw(st.sampled_from(FLAGS))) if protocol == TCP else 0,

@@ -46,7 +46,7 @@ def results(state: State, events: list[Event]) -> list[tuple[History, Packet, De
     return found
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(histories())
 def test_nothing_passes_that_policy_forbids(found: tuple[State, list[Event]]) -> None:
     """What a packet opens or moves on is a flow that the active generation allows as it was opened."""
@@ -65,7 +65,7 @@ def test_nothing_passes_that_policy_forbids(found: tuple[State, list[Event]]) ->
             assert any(each.verdict is Verdict.ALLOW for each in sides)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(histories())
 def test_decisions_hold_together(found: tuple[State, list[Event]]) -> None:
     """An allowance is delivered and has no reason; a denial has one, and changes no flow but to cut it."""
@@ -82,7 +82,7 @@ def test_decisions_hold_together(found: tuple[State, list[Event]]) -> None:
         assert all(flow.action is Verdict.DENY for flow in changed)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(histories())
 def test_translations_lead_to_flows_of_their_service(found: tuple[State, list[Event]]) -> None:
     """Every translation made or confirmed by a packet leads to a flow that knows the service's address."""
