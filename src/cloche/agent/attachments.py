@@ -30,12 +30,13 @@ class Attachments:
         self._attached: dict[str, Attached] = {}
         self._incarnation = 0
 
-    async def load(self) -> None:
+    async def load(self) -> Ledger:
         """Take over those of the ledger that are still there, and remove whatever else there is."""
-        ledger = self._parts.disk.load_ledger()
+        ledger = await self._parts.kernel.run(self._parts.disk.load_ledger)
         self._incarnation = ledger.incarnation
         found = await self._parts.kernel.run(self._sort, ledger)
         self._attached = {one.attachment.endpoint: one for one in found}
+        return ledger
 
     def _sort(self, ledger: Ledger) -> list[Attached]:
         datapath = self._parts.datapath

@@ -81,11 +81,10 @@ class Changer:
 
     async def load(self) -> None:
         """Take over what is on disk and in the kernel, and bring it to what is wanted."""
-        disk = self._parts.disk
-        self._kept = disk.load_kept()
-        self._rules = disk.load_rules()
-        self._reserved = disk.load_ledger().generation
-        await self.attachments.load()
+        disk, kernel = self._parts.disk, self._parts.kernel
+        self._kept = await kernel.run(disk.load_kept)
+        self._rules = await kernel.run(disk.load_rules)
+        self._reserved = (await self.attachments.load()).generation
         await self._feed()
 
     async def _feed(self) -> None:

@@ -61,11 +61,13 @@ async def assemble(config: Config) -> Parts:
 
 async def run(config: Config) -> None:
     """Run until a signal or ``down``; the datapath goes on after a signal."""
-    pulse = Pulse()
-    pulse.install()
     parts = await assemble(config)
     changer = Changer(parts)
+    pulse = Pulse()
     core = Core(parts, changer, Watcher(parts, changer.directory), pulse)
+    server = Server(core)
+    await server.rehearse()
+    pulse.install()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, core.ending.set)
@@ -75,7 +77,7 @@ async def run(config: Config) -> None:
             tasks = [group.create_task(part) for part in parts_of_it]
             await adopt(core, changer)
             tasks.append(group.create_task(core.mend()))
-            await serve(core, listen(config))
+            await serve(core, server, listen(config))
             for task in tasks:
                 task.cancel()
     finally:
@@ -101,9 +103,8 @@ async def adopt(core: Core, changer: Changer) -> None:
         log.error("what was wanted cannot be made active", error=str(error))
 
 
-async def serve(core: Core, listener: socket.socket) -> None:
+async def serve(core: Core, server: Server, listener: socket.socket) -> None:
     """Answer on the socket until the agent is to end."""
-    server = Server(core)
     serving = asyncio.create_task(server.run_on(listener))
     ending = asyncio.create_task(core.ending.wait())
     log.info("ready", pid=os.getpid())

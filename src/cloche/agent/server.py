@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -161,6 +162,15 @@ def application(core: Core) -> Starlette:
     return Starlette(routes=[Route(path, guarded(handler), methods=[verb]) for verb, path, handler in ROUTES])
 
 
+async def _nothing() -> dict[str, object]:
+    await asyncio.sleep(0)
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def _nowhere(_message: object) -> None:
+    return None
+
+
 def listen(config: Config) -> socket.socket:
     """The listening socket, readable by root alone from its first moment on."""
     config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -179,10 +189,20 @@ class Server(uvicorn.Server):
     """uvicorn on a socket that is already there; signals stay with the agent."""
 
     def __init__(self, core: Core) -> None:
+        self._application = application(core)
         settings = uvicorn.Config(
-            application(core), loop="asyncio", lifespan="off", log_config=None, access_log=False
+            self._application, loop="asyncio", lifespan="off", log_config=None, access_log=False
         )
         super().__init__(settings)
+
+    async def rehearse(self) -> None:
+        """Answer one request that nobody asked, so that what is imported on first use is there.
+
+        The libraries import up to 200 ms of themselves when the first request comes; the loop must not.
+        """
+        self.config.load()
+        scope = {"type": "http", "method": "GET", "path": "/v1/flows", "query_string": b"", "headers": []}
+        await self._application(scope, _nothing, _nowhere)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
