@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator
-from itertools import groupby
 from typing import NamedTuple
 
 from cloche.compiler.numbers import Numbers, take_over
@@ -37,15 +36,11 @@ class Atoms(NamedTuple):
 def read_atoms(words: array[int], generation: int) -> Atoms:
     """The atoms that count in a generation; their port sets are not known."""
     intervals: list[Interval] = []
-    at = 0
-    for word, run in groupby(words):
-        length = sum(1 for _ in run)
-        number = unpack(word).at(generation)
+    for first, last, word in runs(words, 0, len(words) - 1):
+        number = word.at(generation)
         if intervals and intervals[-1][2] == number:
-            intervals[-1] = (intervals[-1][0], at + length - 1, number)
-        else:
-            intervals.append((at, at + length - 1, number))
-        at += length
+            first = intervals.pop()[0]
+        intervals.append((first, last, number))
     everything = 0
     for _, _, number in intervals:
         everything |= 1 << number
@@ -91,7 +86,20 @@ def overlay(one: tuple[Interval, ...], other: tuple[Interval, ...]) -> Iterator[
 def runs(words: array[int], first: int, last: int) -> Iterator[tuple[int, int, Versioned]]:
     """First, last and value of the equal words among some indexes."""
     at = first
-    for word, run in groupby(words[first : last + 1]):
-        length = sum(1 for _ in run)
-        yield at, at + length - 1, unpack(word)
-        at += length
+    while at <= last:
+        end = _run_end(words, at, last)
+        yield at, end, unpack(words[at])
+        at = end + 1
+
+
+def _run_end(words: array[int], at: int, last: int) -> int:
+    """Where the run of equal words at an index ends: ever longer pieces are compared, then shorter ones."""
+    end, length = at, 1
+    while length:
+        piece = words[end + 1 : end + 1 + length]
+        if end + length <= last and piece == array("Q", words[at : at + 1]) * length:
+            end += length
+            length *= 2
+        else:
+            length //= 2
+    return end

@@ -39,7 +39,8 @@ class Ground:
         """Networks that are gone, until taken."""
         self._host, self._territories, self._peers = host, territories, peers
         self._served: Counter[AddressKey] = Counter()
-        self._own: set[Address] = set()
+        self.own: set[Address] = set()
+        """This host's addresses."""
         self._hosts: Counter[Address] = Counter()
         self._use(DEFAULT_NETWORK, 1)
 
@@ -47,7 +48,7 @@ class Ground:
         """What an address is by its own; 0: an endpoint's, if it is known at all."""
         if at.address in RESERVED:
             return RESERVED[at.address]
-        if at.address in self._own:
+        if at.address in self.own:
             return AddressFlag.HOST
         if at in self._served and at not in self.holders:
             return AddressFlag.SERVICE
@@ -102,7 +103,7 @@ class Ground:
             for territory in self._territories.values():
                 territory.add_foreign(address, step)
         if host.name == self._host:
-            self._own = set(host.addresses) if step > 0 else set()
+            self.own = set(host.addresses) if step > 0 else set()
             self.changed |= {AddressKey(n, a) for n in self._territories for a in host.addresses}
 
     def _use(self, network: int, step: int) -> Territory:
@@ -113,7 +114,7 @@ class Ground:
             self._peers.add_territory(territory)
             for address, count in self._hosts.items():
                 territory.add_foreign(address, count)
-            self.changed |= {AddressKey(network, a) for a in (*RESERVED, *self._own)}
+            self.changed |= {AddressKey(network, a) for a in (*RESERVED, *self.own)}
         territory.uses += step
         return territory
 
@@ -122,4 +123,4 @@ class Ground:
         if not self._territories[network].uses:
             del self._territories[network]
             self.left.add(network)
-            self.changed |= {AddressKey(network, a) for a in (*RESERVED, *self._own)}
+            self.changed |= {AddressKey(network, a) for a in (*RESERVED, *self.own)}

@@ -141,6 +141,7 @@ class View:
         for number, territory in self._territories.items():
             for block in self.peers.blocks:
                 look.update(AddressKey(number, a) for a in territory.addresses.within(block))
+                look.update(AddressKey(number, a) for a in self._ground.own if block.contains(a))
                 blocks.update((number, piece.block) for piece in territory.pieces.within(block))
             blocks.update((number, block) for block in territory.pieces.changed)
             territory.pieces.changed.clear()

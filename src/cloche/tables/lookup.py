@@ -9,7 +9,7 @@ from cloche.model.address import Address, Block, is_ipv4
 from cloche.model.flow import Decision, Entry, Packet, RuleName, Verdict
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
-from cloche.model.topology import HAIRPIN4, HAIRPIN6, ICMP, ICMPV6, SCTP, TCP, UDP, Backend
+from cloche.model.topology import HAIRPIN4, HAIRPIN6, ICMP, SCTP, TCP, UDP, Backend
 from cloche.model.tracker.world import Place, PlaceKind, ServiceView
 from cloche.tables.schema import (
     SLOT_ICMP,
@@ -29,7 +29,7 @@ from cloche.tables.schema import (
     unpack_cell,
 )
 
-SLOTS = {TCP: SLOT_TCP, UDP: SLOT_UDP, SCTP: SLOT_SCTP, ICMP: SLOT_ICMP, ICMPV6: SLOT_ICMPV6}
+SLOTS = {TCP: SLOT_TCP, UDP: SLOT_UDP, SCTP: SLOT_SCTP}
 ENDPOINT_OPEN = 2
 GOLDEN = 0x9E3779B97F4A7C15
 MASK64 = (1 << 64) - 1
@@ -125,10 +125,11 @@ def longest_prefix(tables: Tables, at: AddressKey) -> PrefixEntry | None:
 
 def atom_of(tables: Tables, packet: Packet, generation: int) -> int:
     """The atom of a packet's destination port, or of its ICMP type and code."""
-    slot = SLOTS.get(packet.protocol, SLOT_OTHER)
-    port = packet.protocol if slot == SLOT_OTHER else packet.destination_port
-    if slot in (SLOT_ICMP, SLOT_ICMPV6):
-        port = packet.icmp
+    slot, port = SLOT_OTHER, packet.protocol
+    if packet.is_icmp:
+        slot, port = SLOT_ICMP if packet.protocol == ICMP else SLOT_ICMPV6, packet.icmp
+    elif packet.protocol in SLOTS:
+        slot, port = SLOTS[packet.protocol], packet.destination_port
     return unpack(tables.atoms[slot << 16 | port]).at(generation)
 
 
