@@ -44,7 +44,7 @@ SERVICE4, SERVICE6 = "10.96.0.10", "fd00:96::a"
 NOBODY4, NOBODY6 = "10.244.9.9", "fd00:244::9:9"
 STACK = StackDevice(77, bytes.fromhex("020000007777"))
 STACK_PEER_MAC = bytes.fromhex("020000008888")
-QUOTA = 64
+QUOTA, REGION = 64, 4096
 ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
 
 
@@ -147,7 +147,7 @@ class Lab:
             flags=0,
             address4=pod.four,
             address6=pod.six,
-            slot_first=pod.number * QUOTA,
+            slot_first=pod.number * REGION,
             slot_count=quota,
         )
         return Put("endpoints", pod.number, entry)
