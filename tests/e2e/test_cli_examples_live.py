@@ -10,16 +10,16 @@ import pytest
 
 from cloche.agent.client import Client
 from cloche.analysis import Matrix, Pair
-from e2e.cli_lab import ROOT, live_matrix, replace, sandbox
+from e2e.cli_lab import ROOT, live_matrix, replace, sandbox, second_octet
 
 RECIPES = sorted((ROOT / "examples/recipes").glob("*.yaml"))
-NUMBER = 203
+SLOT = 1
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """A sandbox that starts with the first recipe."""
-    with sandbox(NUMBER) as made:
+    with sandbox(SLOT) as made:
         up = made.up("-", stdin=in_our_ranges(RECIPES[0].read_text()))
         assert up.status == 0, up.err
         with made.client() as client:
@@ -28,7 +28,8 @@ def client() -> Iterator[Client]:
 
 def in_our_ranges(text: str) -> str:
     """The example with the default pod ranges' addresses moved into the test's."""
-    return text.replace("10.244.", f"10.{NUMBER}.").replace("fd00:244::", f"fd00:{NUMBER}::")
+    number = second_octet(SLOT)
+    return text.replace("10.244.", f"10.{number}.").replace("fd00:244::", f"fd00:{number}::")
 
 
 def without_live(pair: Pair) -> Pair:

@@ -10,15 +10,17 @@ import pytest
 from cloche.agent.client import Client
 from cloche.model.ports import parse_port
 from cloche.model.topology import SCTP
-from e2e.cli_lab import live_matrix, replace, sandbox
+from e2e.cli_lab import live_matrix, replace, sandbox, second_octet
 from e2e.scenarios import PAIRS, Scenario, Step, expected, world
 from e2e.scenarios_all import SCENARIOS
+
+SLOT = 0
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """A sandbox with the scenarios' pods, and no policy yet."""
-    with sandbox(201) as made:
+    with sandbox(SLOT) as made:
         up = made.up("-", stdin=dump(Step((), {})))
         assert up.status == 0, up.err
         with made.client() as client:
@@ -26,8 +28,10 @@ def client() -> Iterator[Client]:
 
 
 def dump(step: Step) -> str:
-    """The step's objects as one document."""
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": world(step)})
+    """The step's objects as one document, their addresses moved into this run's ranges."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": world(step)})
+    number = second_octet(SLOT)
+    return text.replace("10.201.", f"10.{number}.").replace("fd00:201::", f"fd00:{number}::")
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.fact)

@@ -15,7 +15,7 @@ from cloche.cli import enter, lines, render, watching, worlds
 from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import ClocheError, MachineError, NotRunningError
+from cloche.errors import MachineError
 from cloche.orchestrators.sandbox import Manifest, build, read
 
 
@@ -64,21 +64,21 @@ def up(
 def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, Applied]:
     """The agent of the instance, started if need be, with these manifests in force.
 
-    An agent that was started for this is taken down again when it refuses them.
+    Of an instance that was new with this, nothing stays when it cannot come up or refuses the manifests.
     """
+    new = not Disk(config).exists()
     try:
-        connect(config.instance).close()
-        started = False
-    except NotRunningError:
-        started = True
-    client = launch.start(config)
-    try:
-        return client, client.apply(manifests, Mode.REPLACE)
+        client = launch.start(config)
+        try:
+            return client, client.apply(manifests, Mode.REPLACE)
+        except BaseException:
+            client.close()
+            raise
     except BaseException:
-        if started:
-            with contextlib.suppress(ClocheError):
-                client.down()
-        client.close()
+        if new:
+            from cloche.agent import removal  # what drives the kernel is slow to import
+
+            removal.clean(config)
         raise
 
 
@@ -140,12 +140,13 @@ def execute(
 
     Example: cloche exec shop/front-0 -- python3 -c "import socket; print(socket.gethostbyname('api'))"
     """
+    program = command[1:] if command[0] == "--" else command
     with connect(instance) as client:
         key = find_pod(worlds.running(client), pod).key
         netns = next((shown.network_namespace for shown in client.endpoints() if shown.endpoint == key), "")
     if not netns:
         raise MachineError(f"{key} has no network namespace of its own")
-    enter.become(netns, command)
+    enter.become(netns, program or ["sh"])
 
 
 def down(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
