@@ -27,19 +27,23 @@ class Pulse:
         self._original: Any = None
 
     def install(self) -> None:
-        """Begin to measure; once per process."""
+        """Begin to measure the running loop; once per process. Other threads' loops are not looked at."""
         original = self._original = events.Handle._run
+        loop = asyncio.get_running_loop()
 
         def run(handle: asyncio.Handle) -> None:
+            if getattr(handle, "_loop", None) is not loop:
+                original(handle)
+                return
             begin = time.perf_counter()
             original(handle)
             elapsed = (time.perf_counter() - begin) * 1000
             if elapsed > self.longest_ms:
                 self.longest_ms = elapsed
-                self.culprit = repr(handle)
+                self.culprit = culprit(handle)
             if elapsed > LIMIT_MS:
                 self.over += 1
-                log.warning("the loop was blocked", ms=round(elapsed, 1), by=repr(handle)[:300])
+                log.warning("the loop was blocked", ms=round(elapsed, 1), by=culprit(handle))
 
         events.Handle._run = run  # type: ignore[method-assign, assignment]
 
@@ -47,3 +51,11 @@ class Pulse:
         """Stop measuring."""
         if self._original is not None:
             events.Handle._run = self._original  # type: ignore[method-assign]
+
+
+def culprit(handle: asyncio.Handle) -> str:
+    """The task that a handle steps, as far as it says; else its callback."""
+    task = getattr(getattr(handle, "_callback", None), "__self__", None)
+    if isinstance(task, asyncio.Task):
+        return repr(task.get_coro())
+    return repr(handle)[:200]

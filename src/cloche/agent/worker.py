@@ -92,7 +92,8 @@ class Worker:
 
     def _split(self, world: World) -> tuple[World, set[str]]:
         """The world that can be now, without attached endpoints that come back as others, and their keys."""
-        deletes = {event.key for event in difference(self._active, world) if isinstance(event, Delete)}
+        events = difference(self._active, world)
+        deletes = {e.key for e in events if isinstance(e, Delete) and e.kind == Endpoint.__name__}
         later = {
             found.key
             for found in world.objects
