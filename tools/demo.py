@@ -71,16 +71,28 @@ def cut_a_connection() -> None:
         before = answers(talking, ANSWERS_BEFORE, ANSWER_SECONDS)
         if len(before) < ANSWERS_BEFORE:
             raise FailedError("the api did not answer the front end")
-        print(f"shop/front-0 asks the api over one connection: {before[-1]!r}, {len(before)} answers so far")
+        print(f"shop/front-0 asks the api over one connection; {before[0]} answers")
         cloche("apply", "-f", "examples/shop-lockdown.yaml")
         answers(talking, 1000, 0.2)
         after = answers(talking, 1, SILENT_SECONDS)
         if after:
             raise FailedError("the connection was not cut")
-        print(f"the same connection, {SILENT_SECONDS:.0f} s later: no answer any more")
+        print(f"the same connection, {SILENT_SECONDS:.0f} s later: no answer any more. What the kernel told:")
+        tell_cuts()
     finally:
         talking.kill()
         talking.wait()
+
+
+def tell_cuts() -> None:
+    """The flows that were cut, as cloche tells of them. Raises FailedError when there are none."""
+    command = [sys.executable, "-m", "cloche", "flows"]
+    print("$ cloche flows | grep ' cut '")
+    told = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    cuts = [line for line in told.splitlines() if " cut " in line]
+    print("\n".join(cuts))
+    if not cuts:
+        raise FailedError("no flow was told to be cut")
 
 
 def answers(talking: subprocess.Popen[str], count: int, seconds: float) -> list[str]:
@@ -128,8 +140,11 @@ def main() -> int:
         failed = str(error)
     if not keep:
         say("Everything of this instance goes again.")
-        done = subprocess.run([sys.executable, "-m", "cloche", "clean"], cwd=ROOT, stdin=subprocess.DEVNULL)
-        failed = failed or ("" if done.returncode == 0 else "clean did not end well")
+        try:
+            cloche("down")
+        except FailedError as error:
+            failed = failed or str(error)
+            cloche("clean")
     if failed:
         print(f"the demonstration failed: {failed}", file=sys.stderr)
         return 1
