@@ -99,7 +99,7 @@ def policies(draw: st.DrawFn, number: int) -> Manifest:
     if types is None or "Ingress" in types:
         spec["ingress"] = draw(st.lists(rules("from"), max_size=2))
     if types is None or "Egress" in types:
-        # Without policyTypes the API server takes an empty egress list for none at all; not every reader does.
+        # Without policyTypes the API server takes an empty egress list for none at all; others may not.
         spec["egress"] = draw(st.lists(rules("to"), min_size=0 if types else 1, max_size=2))
     metadata = {"name": f"p{number}", "namespace": draw(st.sampled_from(NAMESPACES))}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}

@@ -7,6 +7,7 @@ what a uniform choice would miss.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from random import Random
 
@@ -41,6 +42,9 @@ from cloche.model.topology import (
     Service,
     ServicePort,
 )
+
+TIMES = int(os.environ.get("CLOCHE_TIMES", "1"))
+"""How many times the usual number of examples to try: a longer run is CLOCHE_TIMES=100."""
 
 HERE, THERE = "node", "far"
 GRE = 47
@@ -284,7 +288,7 @@ def histories(draw: st.DrawFn, length: int = 8) -> list[list[Event]]:
 
 
 def edge_addresses(state: State) -> list[Address]:
-    """Every known address, strangers, and the ends of every block (excepts and ranges too) with neighbours."""
+    """Every known address, strangers, and the ends of every block (excepts, ranges) with neighbours."""
     found = {a for e in state.endpoints.values() for a in e.addresses} | set(STRANGERS)
     found |= {a for host in state.hosts.values() for a in host.addresses}
     blocks = {block for network in state.networks.values() for block in network.ranges}
@@ -297,7 +301,7 @@ def edge_addresses(state: State) -> list[Address]:
 
 
 def edge_ports(state: State) -> list[tuple[int, int]]:
-    """Protocol and port (ICMP: type and code) at the ends of everything named in the world, and neighbours."""
+    """Protocol and port (ICMP: type and code) at the ends of all that the world names, and neighbours."""
     found = {(TCP, 9), (UDP, 9), (SCTP, 9), (ICMP, 0x800), (ICMPV6, 0x8000), (GRE, 0), (2, 0)}
     for endpoint in state.endpoints.values():
         found.update((port.protocol, port.port) for port in endpoint.ports)

@@ -34,7 +34,11 @@ from cloche.errors import ClocheError, Finding, InputError, NotRunningError, Too
 from cloche.model.state import Object
 from cloche.model.topology import Endpoint, Namespace
 
-STATUS = Status("unit", "0", 1, 7, "d", 1, 2, 3, 4, ("a",), ("b",), 1.5, True, 3.0, 2.0, 5, 6, 7, 8, 9, 1, 0)
+GONE = 2**22 + 1
+"""A process that cannot be: past the kernel's highest number."""
+STATUS = Status(
+    "unit", "0", GONE, 7, "d", 1, 2, 3, 4, ("a",), ("b",), 1.5, True, 3.0, 2.0, 5, 6, 7, 8, 9, 1, 0
+)
 APPLIED = Applied(7, "d", 1, 2, 3, 4, 5, (Finding("f", 1, "x", "m"),), {"total": 1.0})
 FINDING = Finding("lid.yaml", 3, "spec.port", "70000 is no port", "1 to 65535")
 REFUSED: dict[bytes, ClocheError] = {

@@ -14,7 +14,7 @@ from cloche.model.policy import Direction
 from cloche.model.state import Event, State
 from cloche.tables.lookup import judge as look_up
 from cloche.tables.schema import Capacity
-from worlds import HERE, histories, packets, worlds
+from worlds import HERE, TIMES, histories, packets, worlds
 
 SMALL = Capacity(classes=256, sets=64, cells=65536, endpoints=64, quota=16)
 RELAXED = list(HealthCheck)
@@ -31,20 +31,20 @@ def expected(state: State, packet: Packet) -> Decision:
     return decide(packet, *answers)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=60 * TIMES, deadline=None, suppress_health_check=RELAXED)
 @given(worlds(), st.integers(0, 2**32))
 def test_tables_say_what_the_oracle_says(state: State, seed: int) -> None:
-    """On any world, verdict, reason and rules of both directions are the oracle's for packets at its edges."""
+    """On any world, verdict, reason and rules of both directions are the oracle's for its edge packets."""
     tables = compile_full(state, HERE, SMALL)
     for packet in packets(state, Random(seed), 120):
         assert look_up(tables, packet) == expected(state, packet)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=RELAXED)
+@settings(max_examples=40 * TIMES, deadline=None, suppress_health_check=RELAXED)
 @given(histories(), st.integers(0, 2**32))
 def test_changes_lead_where_a_full_compile_does(batches: list[list[Event]], seed: int) -> None:
-    """After each change of any history the tables differ from a full compile's in numbering alone, and say what
-    the oracle says."""
+    """After each change of any history the tables differ from a full compile's in numbering alone, and say
+    what the oracle says."""
     compiler, state, random = Compiler(HERE, SMALL), State(), Random(seed)
     for batch in batches:
         change = compiler.update(batch)

@@ -1,4 +1,4 @@
-"""The oracle against an independent reading of NetworkPolicy (network-config-analyzer), on generated manifests.
+"""The oracle against an independent reading of NetworkPolicy (network-config-analyzer), on made manifests.
 
 Compared where both mean the same: pod to pod by selectors and ports, and pods to and from addresses
 outside. The other tool does not match ipBlock against pods, so pods here have addresses that no block holds.
@@ -13,13 +13,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import manifest_worlds
 import msgspec
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from nca.nca_cli import nca_main
 
+import manifest_worlds
 from cloche.model.address import parse_address, parse_block
 from cloche.model.evaluate import evaluate
 from cloche.model.flow import Entry, Packet, Verdict
@@ -31,10 +31,11 @@ POD_CIDRS = (parse_block("198.18.0.0/16"), parse_block("fd00:244::/64"))
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 PORTS = (1, 2, 78, 79, 80, 81, 82, 99, 100, 101, 8079, 8080, 8081, 65534, 65535)
 OUTSIDE = (
-    "9.255.255.255 10.0.0.0 10.0.255.255 10.1.0.0 10.1.255.255 10.2.0.0 10.127.255.255 10.128.0.0 10.255.255.255 "
-    "11.0.0.0 172.15.255.255 172.16.3.8 172.16.3.9 172.16.3.10 172.31.255.255 172.32.0.0 192.168.3.255 192.168.4.0 "
-    "192.168.4.6 192.168.4.7 192.168.4.8 192.168.4.127 192.168.4.128 192.168.4.255 192.168.5.0 8.8.8.8"
-).split()
+    "9.255.255.255", "10.0.0.0", "10.0.255.255", "10.1.0.0", "10.1.255.255", "10.2.0.0", "10.127.255.255",
+    "10.128.0.0", "10.255.255.255", "11.0.0.0", "172.15.255.255", "172.16.3.8", "172.16.3.9", "172.16.3.10",
+    "172.31.255.255", "172.32.0.0", "192.168.3.255", "192.168.4.0", "192.168.4.6", "192.168.4.7",
+    "192.168.4.8", "192.168.4.127", "192.168.4.128", "192.168.4.255", "192.168.5.0", "8.8.8.8",
+)  # fmt: skip
 
 
 class Allowed(msgspec.Struct, frozen=True):
@@ -84,7 +85,7 @@ def other_reading(path: str) -> list[Allowed]:
 
 
 def pairs(state: State) -> Iterator[tuple[str, str, str, str]]:
-    """(source pod, destination pod, source address, destination address); a pod or an outside address is ''."""
+    """(source pod, destination pod, source address, destination address); '' for no pod."""
     pods = {key: ipv4(endpoint) for key, endpoint in state.endpoints.items()}
     for source, source_address in pods.items():
         for destination, destination_address in pods.items():
@@ -123,7 +124,8 @@ def differences(state: State, lines: list[Allowed]) -> Iterator[str]:
                 theirs = any(line.permits(protocol, port) for line in here)
                 ours = evaluate(state, packet).verdict is Verdict.ALLOW
                 if theirs != ours:
-                    yield f"{source or source_address} -> {destination or destination_address} {port}/{protocol}: {ours}"
+                    ends = f"{source or source_address} -> {destination or destination_address}"
+                    yield f"{ends} {port}/{protocol}: {ours}"
 
 
 @pytest.fixture(scope="session")

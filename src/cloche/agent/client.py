@@ -154,12 +154,17 @@ class Client:
         return msgspec.json.decode(self._ask("POST", "/v1/probe", asked, timeout), type=list[ProbeResult])
 
     def down(self) -> None:
-        """Stop the instance and remove everything of it; returns once its agent has ended."""
+        """Stop the instance and remove everything of it; returns once its agent has ended.
+
+        Raises AgentError when it has removed everything and goes on living.
+        """
         pid = self.status().pid
         with contextlib.suppress(httpx.RemoteProtocolError):
             self._ask("POST", "/v1/down", timeout=APPLY_SECONDS)
         deadline = time.monotonic() + ASK_SECONDS
-        while not has_ended(pid) and time.monotonic() < deadline:
+        while not has_ended(pid):
+            if time.monotonic() > deadline:
+                raise AgentError(f"process {pid}, the agent, does not end")
             time.sleep(0.01)
 
 

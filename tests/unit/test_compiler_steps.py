@@ -1,0 +1,139 @@
+"""A change seen from the middle: what packets are told after each single write of it."""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Iterable
+from random import Random
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloche.compiler import Compiler
+from cloche.model.address import Address
+from cloche.model.flow import Decision, Packet
+from cloche.model.state import Event, State
+from cloche.model.state import Put as PutObject
+from cloche.tables.lookup import judge
+from cloche.tables.mirror import apply_write
+from cloche.tables.schema import Capacity, Flip, Grace, Remove, Tables, Write
+from worlds import HERE, TIMES, histories, packets
+
+SMALL = Capacity(classes=256, sets=64, cells=65536, endpoints=64, quota=16)
+RELAXED = list(HealthCheck)
+OPEN = 2
+
+
+def copied(tables: Tables) -> Tables:
+    """Tables of their own that say the same."""
+    other = Tables(tables.generation)
+    for name, value in vars(tables).items():
+        if isinstance(value, dict):
+            setattr(other, name, copy.deepcopy(value) if name == "cells" else dict(value))
+    other.atoms = array("Q", tables.atoms)
+    return other
+
+
+def holder(state: State, address: Address) -> object:
+    """Who has an address, and since when; addresses that change hands are not in both generations."""
+    found = [e for e in state.endpoints.values() if address in e.addresses and not e.host_network]
+    owner = min(found, key=lambda e: e.key, default=None)
+    if owner is None:
+        return None
+    attachment = state.attachments.get(owner.key)
+    return owner.key, attachment.incarnation if attachment else 0
+
+
+def told(tables: Tables, asked: Iterable[Packet]) -> list[Decision]:
+    """What the tables say of each packet."""
+    return [judge(tables, packet) for packet in asked]
+
+
+def in_both(old: State, new: State, packet: Packet) -> bool:
+    """True for a packet between addresses that the same endpoints (or nobody) have before and after."""
+    return all(holder(old, end) == holder(new, end) for end in (packet.source, packet.destination))
+
+
+def flip_of(writes: tuple[Write, ...]) -> int:
+    """Where the flip is; behind all writes when there is none."""
+    return next((place for place, write in enumerate(writes) if isinstance(write, Flip)), len(writes))
+
+
+@settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(histories(length=6), st.integers(0, 2**32))
+def test_every_write_leaves_the_old_or_the_new_answer(batches: list[list[Event]], seed: int) -> None:
+    """After every single write before the flip packets get the old generation's answers, after each one
+    from the flip on the new one's (for endpoints and addresses that are in both)."""
+    compiler, state, random, mirror = Compiler(HERE, SMALL), State(), Random(seed), Tables()
+    for number, batch in enumerate(batches):
+        change = compiler.update(batch)
+        new = State(state_events(state, batch))
+        asked = [p for p in packets(new, random, 8) if number and in_both(state, new, p)]
+        old_answers, new_answers = told(copied(mirror), asked), told(compiler.tables, asked)
+        flip = flip_of(change.writes)
+        for place, write in enumerate(change.writes):
+            apply_write(mirror, write)
+            assert told(mirror, asked) == (new_answers if place >= flip else old_answers), write
+        state = new
+
+
+def state_events(state: State, batch: list[Event]) -> list[Event]:
+    """The events that make a state and then change it."""
+    return [*(PutObject(value) for value in state.objects()), *batch]
+
+
+@settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(histories(length=6))
+def test_endpoints_are_open_only_while_they_are_here(batches: list[list[Event]]) -> None:
+    """What comes is not open before the flip, what goes not after it, and another endpoint under an old
+    number is opened only after both a flip and a grace period."""
+    compiler, mirror = Compiler(HERE, SMALL), Tables()
+    for batch in batches:
+        before = {n: e.incarnation for n, e in mirror.endpoints.items() if e.state == OPEN}
+        change = compiler.update(batch)
+        after = {n: e.incarnation for n, e in compiler.tables.endpoints.items() if e.state == OPEN}
+        flip = flip_of(change.writes)
+        for place, write in enumerate(change.writes):
+            apply_write(mirror, write)
+            opened = {n: e.incarnation for n, e in mirror.endpoints.items() if e.state == OPEN}
+            allowed = before if place < flip else after
+            assert opened.items() <= allowed.items()
+            if place == flip:
+                assert opened.items() == (before.items() & after.items())
+        assert after.items() >= before.items() & after.items()
+
+
+@settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(histories(length=6))
+def test_removals_wait_for_a_grace_period(batches: list[list[Event]]) -> None:
+    """Nothing that packets on their way may read is removed, and no flip is followed by another change's
+    writes, without a grace period between."""
+    compiler, graced = Compiler(HERE, SMALL), True
+    for batch in batches:
+        for write in compiler.update(batch).writes:
+            match write:
+                case Grace():
+                    graced = True
+                case Flip():
+                    graced = False
+                case Remove("services", _):
+                    pass
+                case Remove():
+                    assert graced
+        writes = compiler.update(()).writes
+        assert writes == ()
+
+
+@settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(histories(length=6))
+def test_writes_do_what_they_say(batches: list[list[Event]]) -> None:
+    """The writes of all changes, taken one by one, make the same tables as the compiler's own."""
+    compiler, mirror = Compiler(HERE, SMALL), Tables()
+    for batch in batches:
+        for write in compiler.update(batch).writes:
+            apply_write(mirror, write)
+        assert mirror.generation == compiler.tables.generation
+        assert mirror.atoms == compiler.tables.atoms
+        for name in ("addresses", "prefixes", "endpoints", "links", "rows", "sets", "services", "backends"):
+            assert getattr(mirror, name) == getattr(compiler.tables, name)
