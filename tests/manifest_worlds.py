@@ -14,31 +14,36 @@ VALUES = ("a", "b", "c")
 PORT_NAMES = ("http", "dns", "admin")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 EDGES = (1, 79, 80, 81, 100, 8080, 65535)
-BLOCKS = (
-    ("10.0.0.0/8", ("10.1.0.0/16", "10.0.0.0/9")),
-    ("192.168.4.0/24", ("192.168.4.128/25", "192.168.4.7/32")),
-    ("0.0.0.0/0", ("10.0.0.0/8", "172.16.0.0/12")),
-    ("172.16.3.9/32", ()),
+PODS_BLOCK = "198.18.0.0/16"
+BLOCKS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("10.0.0.0/8", (), ("10.1.0.0/16", "10.0.0.0/9")),
+    ("192.168.4.0/24", (), ("192.168.4.128/25", "192.168.4.7/32")),
+    ("0.0.0.0/0", (PODS_BLOCK,), ("10.0.0.0/8", "172.16.0.0/12")),
+    ("172.16.3.9/32", (), ()),
 )
+"""A block, the excepts it always has (none of them holds a pod's address), and those it may have."""
 
 labels = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES), max_size=2)
 
 
+ALL_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+
+
 @st.composite
-def selectors(draw: st.DrawFn) -> Manifest:
+def selectors(draw: st.DrawFn, operators: tuple[str, ...] = ALL_OPERATORS) -> Manifest:
     """A LabelSelector: labels, expressions, both or nothing."""
     selector: Manifest = {}
     if draw(st.booleans()):
         selector["matchLabels"] = draw(labels)
     if draw(st.booleans()):
-        selector["matchExpressions"] = draw(st.lists(expressions(), min_size=1, max_size=2))
+        selector["matchExpressions"] = draw(st.lists(expressions(operators), min_size=1, max_size=2))
     return selector
 
 
 @st.composite
-def expressions(draw: st.DrawFn) -> Manifest:
-    """One matchExpressions entry with any operator."""
-    operator = draw(st.sampled_from(("In", "NotIn", "Exists", "DoesNotExist")))
+def expressions(draw: st.DrawFn, operators: tuple[str, ...]) -> Manifest:
+    """One matchExpressions entry with any of these operators."""
+    operator = draw(st.sampled_from(operators))
     expression: Manifest = {"key": draw(st.sampled_from(KEYS)), "operator": operator}
     if operator in ("In", "NotIn"):
         expression["values"] = draw(st.lists(st.sampled_from(VALUES), min_size=1, max_size=2, unique=True))
@@ -50,16 +55,15 @@ def peers(draw: st.DrawFn) -> Manifest:
     """One peer: a block with excepts, pods, namespaces, or both selectors."""
     kind = draw(st.sampled_from(("block", "pods", "namespaces", "both")))
     if kind == "block":
-        cidr, excepts = draw(st.sampled_from(BLOCKS))
-        block: Manifest = {"cidr": cidr}
-        if excepts and draw(st.booleans()):
-            block["except"] = draw(st.lists(st.sampled_from(excepts), min_size=1, unique=True))
-        return {"ipBlock": block}
+        cidr, always, sometimes = draw(st.sampled_from(BLOCKS))
+        excepts = [*always, *(block for block in sometimes if draw(st.booleans()))]
+        return {"ipBlock": {"cidr": cidr, "except": excepts} if excepts else {"cidr": cidr}}
     peer: Manifest = {}
     if kind != "pods":
         peer["namespaceSelector"] = draw(selectors())
     if kind != "namespaces":
-        peer["podSelector"] = draw(selectors())
+        # Beside a namespaceSelector, network-config-analyzer looks for a key in the policy's own namespace.
+        peer["podSelector"] = draw(selectors(ALL_OPERATORS[:2] if kind == "both" else ALL_OPERATORS))
     return peer
 
 

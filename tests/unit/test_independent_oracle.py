@@ -26,8 +26,9 @@ from cloche.model.flow import Entry, Packet, Verdict
 from cloche.model.state import Put, State
 from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox import build, read
+from worlds import TIMES
 
-POD_CIDRS = (parse_block("198.18.0.0/16"), parse_block("fd00:244::/64"))
+POD_CIDRS = (parse_block(manifest_worlds.PODS_BLOCK), parse_block("fd00:244::/64"))
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 PORTS = (1, 2, 78, 79, 80, 81, 82, 99, 100, 101, 8079, 8080, 8081, 65534, 65535)
 OUTSIDE = (
@@ -134,7 +135,7 @@ def manifest_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("nca") / "world.yaml"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25 * TIMES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents=manifest_worlds.worlds())
 def test_oracle_agrees_with_another_reading(
     documents: list[manifest_worlds.Manifest], manifest_path: Path
