@@ -32,6 +32,7 @@ from cloche.model.topology import (
     Service,
     ServicePort,
 )
+from worlds import TIMES
 
 HTTP = parse_port("80/tcp")
 A = pod("x/a", 1, {"app": "a"})
@@ -115,7 +116,7 @@ def test_services_in_the_matrix() -> None:
     assert (none.verdict, none.reason, none.port) == ("deny", "no-backend", "80/tcp")
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 * TIMES, deadline=None)
 @given(st.data())
 def test_the_matrix_is_the_oracles(data: st.DataObject) -> None:
     """Asked once per distinct question, every pair still gets what the oracle says of it."""

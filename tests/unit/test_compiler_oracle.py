@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_numbers import SOON, USUAL, levelling_after
 
 from cloche.compiler import Compiler, compile_full, digest
 from cloche.model.evaluate import Answer, decide, judge, question
@@ -40,14 +42,18 @@ def test_tables_say_what_the_oracle_says(state: State, seed: int) -> None:
         assert look_up(tables, packet) == expected(state, packet)
 
 
+@pytest.mark.parametrize("level_after", (USUAL, SOON))
 @settings(max_examples=40 * TIMES, deadline=None, suppress_health_check=RELAXED)
-@given(histories(), st.integers(0, 2**32))
-def test_changes_lead_where_a_full_compile_does(batches: list[list[Event]], seed: int) -> None:
+@given(batches=histories(), seed=st.integers(0, 2**32))
+def test_changes_lead_where_a_full_compile_does(
+    level_after: int, batches: list[list[Event]], seed: int
+) -> None:
     """After each change of any history the tables differ from a full compile's in numbering alone, and say
     what the oracle says."""
     compiler, state, random = Compiler(HERE, SMALL), State(), Random(seed)
     for batch in batches:
-        change = compiler.update(batch)
+        with levelling_after(level_after):
+            change = compiler.update(batch)
         for event in batch:
             state.apply(event)
         assert change.digest == digest(compile_full(state, HERE, SMALL))

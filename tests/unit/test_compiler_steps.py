@@ -7,8 +7,10 @@ from array import array
 from collections.abc import Iterable
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_numbers import SOON, USUAL, levelling_after
 
 from cloche.compiler import Compiler
 from cloche.model.address import Address
@@ -23,6 +25,7 @@ from worlds import HERE, TIMES, histories, packets
 SMALL = Capacity(classes=256, sets=64, cells=65536, endpoints=64, quota=16)
 RELAXED = list(HealthCheck)
 OPEN = 2
+both_ages = pytest.mark.parametrize("level_after", (USUAL, SOON))
 
 
 def copied(tables: Tables) -> Tables:
@@ -60,16 +63,20 @@ def flip_of(writes: tuple[Write, ...]) -> int:
     return next((place for place, write in enumerate(writes) if isinstance(write, Flip)), len(writes))
 
 
-@settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
-@given(histories(length=6), st.integers(0, 2**32))
-def test_every_write_leaves_the_old_or_the_new_answer(batches: list[list[Event]], seed: int) -> None:
+@both_ages
+@settings(max_examples=30 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(batches=histories(length=8), seed=st.integers(0, 2**32))
+def test_every_write_leaves_the_old_or_the_new_answer(
+    level_after: int, batches: list[list[Event]], seed: int
+) -> None:
     """After every single write before the flip packets get the old generation's answers, after each one
     from the flip on the new one's (for endpoints and addresses that are in both)."""
     compiler, state, random, mirror = Compiler(HERE, SMALL), State(), Random(seed), Tables()
     for number, batch in enumerate(batches):
-        change = compiler.update(batch)
+        with levelling_after(level_after):
+            change = compiler.update(batch)
         new = State(state_events(state, batch))
-        asked = [p for p in packets(new, random, 8) if number and in_both(state, new, p)]
+        asked = [p for p in packets(new, random, 12) if number and in_both(state, new, p)]
         old_answers, new_answers = told(copied(mirror), asked), told(compiler.tables, asked)
         flip = flip_of(change.writes)
         for place, write in enumerate(change.writes):
@@ -104,14 +111,17 @@ def test_endpoints_are_open_only_while_they_are_here(batches: list[list[Event]])
         assert after.items() >= before.items() & after.items()
 
 
+@both_ages
 @settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
-@given(histories(length=6))
-def test_removals_wait_for_a_grace_period(batches: list[list[Event]]) -> None:
+@given(batches=histories(length=8))
+def test_removals_wait_for_a_grace_period(level_after: int, batches: list[list[Event]]) -> None:
     """Nothing that packets on their way may read is removed, and no flip is followed by another change's
     writes, without a grace period between."""
     compiler, graced = Compiler(HERE, SMALL), True
     for batch in batches:
-        for write in compiler.update(batch).writes:
+        with levelling_after(level_after):
+            change = compiler.update(batch)
+        for write in change.writes:
             match write:
                 case Grace():
                     graced = True
@@ -125,13 +135,16 @@ def test_removals_wait_for_a_grace_period(batches: list[list[Event]]) -> None:
         assert writes == ()
 
 
+@both_ages
 @settings(max_examples=20 * TIMES, deadline=None, suppress_health_check=RELAXED)
-@given(histories(length=6))
-def test_writes_do_what_they_say(batches: list[list[Event]]) -> None:
+@given(batches=histories(length=8))
+def test_writes_do_what_they_say(level_after: int, batches: list[list[Event]]) -> None:
     """The writes of all changes, taken one by one, make the same tables as the compiler's own."""
     compiler, mirror = Compiler(HERE, SMALL), Tables()
     for batch in batches:
-        for write in compiler.update(batch).writes:
+        with levelling_after(level_after):
+            change = compiler.update(batch)
+        for write in change.writes:
             apply_write(mirror, write)
         assert mirror.generation == compiler.tables.generation
         assert mirror.atoms == compiler.tables.atoms

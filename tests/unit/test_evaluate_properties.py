@@ -14,6 +14,7 @@ from cloche.model.policy import Action, Direction, Rule, Tier
 from cloche.model.reasons import Reason
 from cloche.model.state import Delete, Put, State
 from cloche.model.tracker import OracleWorld
+from worlds import TIMES
 
 
 def state_of(things: list[object]) -> State:
@@ -21,7 +22,7 @@ def state_of(things: list[object]) -> State:
     return State(Put(thing) for thing in things)  # type: ignore[arg-type]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15 * TIMES, deadline=None)
 @given(st.data())
 def test_order_does_not_matter(data: st.DataObject) -> None:
     """Events in any order, repeated or taken back and told again, make a state with the same answers."""
@@ -36,7 +37,7 @@ def test_order_does_not_matter(data: st.DataObject) -> None:
         assert evaluate(state, packet) == evaluate(other, packet)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15 * TIMES, deadline=None)
 @given(st.data())
 def test_another_allow_never_denies(data: st.DataObject) -> None:
     """In the default tier one more allowing rule in an isolating policy denies nothing that was allowed."""
@@ -59,7 +60,7 @@ def test_another_allow_never_denies(data: st.DataObject) -> None:
                 assert evaluate(changed, packet).verdict is Verdict.ALLOW
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15 * TIMES, deadline=None)
 @given(st.data())
 def test_the_rule_named_is_the_one_that_decided(data: st.DataObject) -> None:
     """Reason, direction and rule of a decision agree, and the rule named exists with that action."""
@@ -89,7 +90,7 @@ def without_sides(decision: Decision) -> tuple[object, ...]:
     return decision.verdict, decision.reason, decision.deciding, decision.egress_rule, decision.ingress_rule
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15 * TIMES, deadline=None)
 @given(st.data())
 def test_explanations_and_worlds_agree_with_the_oracle(data: st.DataObject) -> None:
     """Explanations hold the oracle's decision, and so does a world whose endpoints are all here."""

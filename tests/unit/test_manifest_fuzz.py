@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cloche.errors import InputError, Severity
 from cloche.orchestrators.sandbox import build, check, read
 from cloche.orchestrators.sandbox.kinds import API_VERSIONS
+from worlds import TIMES
 
 FIELDS = sorted(
     {
@@ -145,7 +146,7 @@ def test_any_yaml_like_text_gives_findings_or_a_world(text: str) -> None:
 
 
 @given(st.lists(st.one_of(objects(), trees), max_size=4))
-@settings(max_examples=150)
+@settings(max_examples=150 * TIMES)
 def test_any_tree_gives_findings_or_a_world(documents: list[Any]) -> None:
     """Objects of known kinds with anything in their fields."""
     never_worse("\n---\n".join(json.dumps(document) for document in documents))

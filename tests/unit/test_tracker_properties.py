@@ -11,6 +11,7 @@ from cloche.model.state import State
 from cloche.model.tracker import FlowKind, Tracker, lawful
 from cloche.model.tracker.errors import is_error
 from cloche.model.tracker.flows import opening_packet, turn_round
+from worlds import TIMES
 
 
 def told(one: History, event: Event) -> tuple[Packet, Decision, Tracker] | None:
@@ -46,7 +47,7 @@ def results(state: State, events: list[Event]) -> list[tuple[History, Packet, De
     return found
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 * TIMES, deadline=None)
 @given(histories())
 def test_nothing_passes_that_policy_forbids(found: tuple[State, list[Event]]) -> None:
     """What a packet opens or moves on is a flow that the active generation allows as it was opened."""
@@ -65,7 +66,7 @@ def test_nothing_passes_that_policy_forbids(found: tuple[State, list[Event]]) ->
             assert any(each.verdict is Verdict.ALLOW for each in sides)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 * TIMES, deadline=None)
 @given(histories())
 def test_decisions_hold_together(found: tuple[State, list[Event]]) -> None:
     """An allowance is delivered and has no reason; a denial has one, and changes no flow but to cut it."""
@@ -82,7 +83,7 @@ def test_decisions_hold_together(found: tuple[State, list[Event]]) -> None:
         assert all(flow.action is Verdict.DENY for flow in changed)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 * TIMES, deadline=None)
 @given(histories())
 def test_translations_lead_to_flows_of_their_service(found: tuple[State, list[Event]]) -> None:
     """Every translation made or confirmed by a packet leads to a flow that knows the service's address."""
@@ -96,7 +97,7 @@ def test_translations_lead_to_flows_of_their_service(found: tuple[State, list[Ev
             assert decision.verdict is Verdict.DENY or decision.backend == known.backend
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8 * TIMES, deadline=None)
 @given(histories())
 def test_a_history_told_again_is_the_same(found: tuple[State, list[Event]]) -> None:
     """The tracker is a function: the same events give the same decisions and the same entries."""

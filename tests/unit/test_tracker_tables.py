@@ -14,6 +14,7 @@ from cloche.model.topology import Backend
 from cloche.model.tracker import OracleWorld, ServiceView, Tracker, choose_backend, step
 from cloche.tables.lookup import TablesWorld
 from cloche.tables.schema import Capacity
+from worlds import TIMES
 
 SMALL = Capacity(endpoints=64, sets=64, classes=256, cells=65536, atoms=256)
 
@@ -60,7 +61,7 @@ def shown(decision: Decision) -> tuple[object, ...]:
     )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12 * TIMES, deadline=None)
 @given(histories())
 def test_oracle_and_tables_agree_on_histories(found: tuple[State, list[Event]]) -> None:
     """Every packet of a history gets the same decision and leaves the same flows, through flips, changes of
