@@ -291,6 +291,7 @@ def edge_addresses(state: State) -> list[Address]:
     """Every known address, strangers, and the ends of every block (excepts, ranges) with neighbours."""
     found = {a for e in state.endpoints.values() for a in e.addresses} | set(STRANGERS)
     found |= {a for host in state.hosts.values() for a in host.addresses}
+    found |= {a for service in state.services.values() for a in service.addresses}
     blocks = {block for network in state.networks.values() for block in network.ranges}
     for peer in _peers(state):
         if isinstance(peer, BlockPeer):
@@ -305,6 +306,8 @@ def edge_ports(state: State) -> list[tuple[int, int]]:
     found = {(TCP, 9), (UDP, 9), (SCTP, 9), (ICMP, 0x800), (ICMPV6, 0x8000), (GRE, 0), (2, 0)}
     for endpoint in state.endpoints.values():
         found.update((port.protocol, port.port) for port in endpoint.ports)
+    for service in state.services.values():
+        found.update((port.protocol, port.port) for port in service.ports)
     for policy in state.policies.values():
         for rule in (*(policy.egress or ()), *(policy.ingress or ())):
             for port in rule.ports or ():
@@ -348,6 +351,21 @@ def packet(
         sender=sender,
         icmp=number if is_icmp else 0,
     )
+
+
+def holder(state: State, address: Address) -> object:
+    """Who has an address, and since when; addresses that change hands are not in both generations."""
+    found = [e for e in state.endpoints.values() if address in e.addresses and not e.host_network]
+    owner = min(found, key=lambda e: e.key, default=None)
+    if owner is None:
+        return None
+    attachment = state.attachments.get(owner.key)
+    return owner.key, attachment.incarnation if attachment else 0
+
+
+def in_both(old: State, new: State, packet: Packet) -> bool:
+    """True for a packet between addresses that the same endpoints (or nobody) have before and after."""
+    return all(holder(old, end) == holder(new, end) for end in (packet.source, packet.destination))
 
 
 def _peers(state: State) -> Iterator[PodPeer | BlockPeer]:

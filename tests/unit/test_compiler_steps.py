@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 from small_numbers import SOON, USUAL, levelling_after
 
 from cloche.compiler import Compiler
-from cloche.model.address import Address
 from cloche.model.flow import Decision, Packet
 from cloche.model.state import Event, State
 from cloche.model.state import Put as PutObject
 from cloche.tables.lookup import judge
 from cloche.tables.mirror import apply_write
 from cloche.tables.schema import Capacity, Flip, Grace, Remove, Tables, Write
-from worlds import HERE, TIMES, histories, packets
+from worlds import HERE, TIMES, histories, in_both, packets
 
 SMALL = Capacity(classes=256, sets=64, cells=65536, endpoints=64, quota=16)
 RELAXED = list(HealthCheck)
@@ -38,24 +37,9 @@ def copied(tables: Tables) -> Tables:
     return other
 
 
-def holder(state: State, address: Address) -> object:
-    """Who has an address, and since when; addresses that change hands are not in both generations."""
-    found = [e for e in state.endpoints.values() if address in e.addresses and not e.host_network]
-    owner = min(found, key=lambda e: e.key, default=None)
-    if owner is None:
-        return None
-    attachment = state.attachments.get(owner.key)
-    return owner.key, attachment.incarnation if attachment else 0
-
-
 def told(tables: Tables, asked: Iterable[Packet]) -> list[Decision]:
     """What the tables say of each packet."""
     return [judge(tables, packet) for packet in asked]
-
-
-def in_both(old: State, new: State, packet: Packet) -> bool:
-    """True for a packet between addresses that the same endpoints (or nobody) have before and after."""
-    return all(holder(old, end) == holder(new, end) for end in (packet.source, packet.destination))
 
 
 def flip_of(writes: tuple[Write, ...]) -> int:
