@@ -70,7 +70,8 @@ struct endpoint {
 	__u8 address6[16];        /* its first IPv6 address */
 	__u32 slot_first;         /* its region of flow_slots */
 	__u32 slot_count;         /* its quota of flows */
-	__u32 pad[2];
+	__u32 mtu;                /* of its link, in bytes of IP; 0: not known, nothing is too big */
+	__u32 pad;
 };
 
 /* --- addresses: hash; the addresses that are known one by one --- */
@@ -219,7 +220,12 @@ struct owner {
 	__u64 event_tokens;       /* token bucket of events, scaled by 2^20 */
 	__u64 event_time_ns;
 	__u64 events_suppressed;
+	__u64 answers_ns;         /* until when its answers of ICMP errors have used up their share */
 };
+/* What a sender's packets are answered with time exceeded and packet too big: so many at once, and one more
+ * for each of these spans. */
+#define ANSWER_NS 10000000
+#define ANSWERS_AT_ONCE 50
 
 /* --- fragments: hash --- */
 struct fragment_key {

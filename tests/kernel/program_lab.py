@@ -134,6 +134,7 @@ class Lab:
         state: EndpointState = EndpointState.OPEN,
         incarnation: int = 0,
         quota: int = QUOTA,
+        mtu: int = 0,
     ) -> Put:
         entry = EndpointEntry(
             egress=settled(sets[0]),
@@ -149,11 +150,12 @@ class Lab:
             address6=pod.six,
             slot_first=pod.number * REGION,
             slot_count=quota,
+            mtu=mtu,
         )
         return Put("endpoints", pod.number, entry)
 
     def put_endpoint(self, pod: Pod, **changes: object) -> None:
-        """Write an endpoint's entry anew: its ``sets``, ``state``, ``incarnation`` or ``quota``."""
+        """Write an endpoint's entry anew: its ``sets``, ``state``, ``incarnation``, ``quota`` or ``mtu``."""
         self.engine.write([self._endpoint(pod, **changes)])  # type: ignore[arg-type]
 
     def isolate(
@@ -206,19 +208,19 @@ class Lab:
 
     # --- frames ---
 
-    def send(self, pod: Pod, packet: bytes, link: Link | None = None) -> Result:
-        """An IP packet from an endpoint."""
-        return self.send_frame(pod, ethernet(link or Link(pod.mac, pod.gateway_mac), packet))
+    def send(self, pod: Pod, packet: bytes, link: Link | None = None, segment: int = 0) -> Result:
+        """An IP packet from an endpoint; ``segment``: to be cut into that many bytes of payload each."""
+        return self.send_frame(pod, ethernet(link or Link(pod.mac, pod.gateway_mac), packet), segment)
 
-    def send_frame(self, pod: Pod, frame: bytes) -> Result:
+    def send_frame(self, pod: Pod, frame: bytes, segment: int = 0) -> Result:
         """Any frame on an endpoint's link."""
-        return self.engine.run("from_endpoint", frame, pod.ifindex)
+        return self.engine.run("from_endpoint", frame, pod.ifindex, segment=segment)
 
-    def send_stack(self, packet: bytes, host: bool = False) -> Result:
+    def send_stack(self, packet: bytes, host: bool = False, segment: int = 0) -> Result:
         """An IP packet from the host's stack: of the host itself, or through it."""
         mark = self.engine.config().host_mark if host else 0
         frame = ethernet(Link(STACK.mac, STACK_PEER_MAC), packet)
-        return self.engine.run("from_stack", frame, self.devices[0], mark)
+        return self.engine.run("from_stack", frame, self.devices[0], mark, segment)
 
     def word(self, result: Result) -> str:
         """``a``..``d`` for an endpoint, ``stack``, ``back`` or ``pass``; else the denial's reason."""

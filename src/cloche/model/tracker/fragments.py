@@ -10,6 +10,7 @@ from cloche.model.reasons import Reason
 from cloche.model.topology import SCTP, TCP, UDP
 from cloche.model.tracker.decisions import DIRECTIONS, denied
 from cloche.model.tracker.entries import FragmentKey, Fragments, Tracker, having, without
+from cloche.model.tracker.hops import enter, lowered
 from cloche.model.tracker.world import World
 
 LONGEST = 65535
@@ -92,6 +93,10 @@ def take(world: World, tracker: Tracker, key: FragmentKey, packet: Packet) -> tu
         to = world.place(packet.network, entry.destination)
         if to.endpoint != entry.endpoint or not to.open:
             decision = denied(packet, Reason.CLOSED)
+        else:
+            decision = enter(packet, to) or msgspec.structs.replace(decision, ttl=lowered(packet).ttl)
+    elif entry.delivery is Delivery.STACK:
+        decision = msgspec.structs.replace(decision, ttl=packet.ttl)
     have = entry.have + part.length
     last = entry.last if part.more else part.offset + part.length
     if last and have >= last:
