@@ -128,6 +128,7 @@ class History:
         self.states = dict.fromkeys((1, 2, 3), EndpointState.OPEN)
         self.states[4] = EndpointState.CLOSED
         self.sets = dict.fromkeys(range(1, 5), (0, 0))
+        self.pending: list[Packet] = []
         self.mtus = dict.fromkeys(range(1, 5), 0)
         self.incarnations = {number: 100 + number for number in range(1, 5)}
         self._change_policy()
@@ -217,7 +218,20 @@ class History:
 
     # --- packets ---
 
+    def _begin_many(self) -> None:
+        """First parts of many datagrams, from one sender: more than are followed at a time."""
+        entry = self.draw.choice((Entry.ENDPOINT, Entry.STACK))
+        pod, ipv4 = self.draw.choice(self.pods), self.draw.random() < 0.5
+        source = pod.address(not ipv4) if entry is Entry.ENDPOINT else OTHERS[1][not ipv4]
+        name = NAMES[pod.number] if entry is Entry.ENDPOINT else ""
+        for identity in range(100, 100 + self.draw.choice((6, 18, 24))):
+            to = self.draw.choice(self.pods[:3]).address(not ipv4)
+            part = Fragment(identity, 0, 24, True)
+            self.pending.append(Packet(source, to, UDP, CLIENT, WEB, entry, name, fragment=part))
+
     def _draw_packet(self) -> Packet:
+        if self.pending:
+            return self.pending.pop()
         if self.passed and self.draw.random() < 0.6:
             return self._related()
         ipv4 = self.draw.random() < 0.5
@@ -339,6 +353,8 @@ class History:
                 self._change_services()
             elif chance < 0.10:
                 self._change_endpoint()
+            elif chance < 0.11:
+                self._begin_many()
             elif chance < 0.25:
                 self.lab.wait(self.draw.choice((0.001, 1, 1, 5, 29, 30, 31, 61, 181, 601)))
             packet, segment = self._sized(self._draw_packet())

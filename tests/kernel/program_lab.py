@@ -7,7 +7,7 @@ families. Nothing has policy until ``isolate``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -260,6 +260,21 @@ def make_devices(count: int) -> tuple[int, list[int]]:
                 route.link("add", ifname=f"lab{number}", kind="veth", peer={"ifname": f"lab{number + 1}"})
             found = [route.link_lookup(ifname=f"lab{number}")[0] for number in range(count)]
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), found
+
+
+def at_once(work: Callable[[int], None], *numbers: int) -> None:
+    """The work with each of these numbers, in processes of their own, at the same time."""
+    children = []
+    for number in numbers:
+        child = os.fork()
+        if child == 0:
+            try:
+                work(number)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ FLOW_FRONT_HIGH = 256
 ANSWER_NS = 10000000
 ANSWERS_AT_ONCE = 50
 FRAGMENT_WORDS = 128
+FRAGMENTS_EACH = 16
 
 
 class ProtocolSlot(IntEnum):
@@ -634,7 +635,7 @@ _OWNER = Struct("<IIQQQQ")
 OWNER_SIZE = 40
 OWNER_OFFSETS = {
     "hand": 0,
-    "used": 4,
+    "claims": 4,
     "event_tokens": 8,
     "event_time_ns": 16,
     "events_suppressed": 24,
@@ -646,7 +647,7 @@ class Owner(NamedTuple):
     """``struct owner``, 40 bytes."""
 
     hand: int
-    used: int
+    claims: int
     event_tokens: int
     event_time_ns: int
     events_suppressed: int
@@ -656,7 +657,7 @@ class Owner(NamedTuple):
         """Its bytes in a map."""
         return _OWNER.pack(
             self.hand,
-            self.used,
+            self.claims,
             self.event_tokens,
             self.event_time_ns,
             self.events_suppressed,
@@ -705,7 +706,7 @@ class FragmentKey(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5])
 
 
-_FRAGMENT = Struct("<Q16s16sHHBBBBIII4x128Q")
+_FRAGMENT = Struct("<Q16s16sHHBBBBIIII128Q")
 FRAGMENT_SIZE = 1088
 FRAGMENT_OFFSETS = {
     "seen_ns": 0,
@@ -720,6 +721,7 @@ FRAGMENT_OFFSETS = {
     "endpoint": 48,
     "last": 52,
     "have": 56,
+    "slot": 60,
     "seen": 64,
 }
 
@@ -739,6 +741,7 @@ class Fragment(NamedTuple):
     endpoint: int
     last: int
     have: int
+    slot: int
     seen: tuple[int, ...]
 
     def pack(self) -> bytes:
@@ -756,6 +759,7 @@ class Fragment(NamedTuple):
             self.endpoint,
             self.last,
             self.have,
+            self.slot,
             *self.seen,
         )
 
@@ -763,7 +767,7 @@ class Fragment(NamedTuple):
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _FRAGMENT.unpack(raw)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12:140])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13:141])
 
 
 class EventKind(IntEnum):

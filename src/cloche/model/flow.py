@@ -80,6 +80,11 @@ ICMP_ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}
 """The types that are errors, IPv4's redirect with them."""
 
 
+FRAGMENTS_EACH = 16
+"""How many fragmented packets of one endpoint, or of all that comes from the stack, are followed at a time.
+As in ``bpf/types.h``."""
+
+
 class Fragment(msgspec.Struct, frozen=True):
     """The fragment part of a packet: ``offset`` and ``length`` of its payload in bytes."""
 
