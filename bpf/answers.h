@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The one denial that answers: a service without backends refuses, TCP by a reset (RFC 9293, 3.5.2), UDP and
- * SCTP by port unreachable (RFC 792, RFC 4443). The answer is built in the packet's place. */
+/* The denials that answer, in the packet's place. A service without backends refuses: TCP by a reset (RFC 9293,
+ * 3.5.2), UDP and SCTP by port unreachable (RFC 792, RFC 4443). What was turned away at the receiver's door is
+ * told why: time exceeded, or packet too big with what its link takes. The packet is quoted as it came. */
 #ifndef CLOCHE_ANSWERS_H
 #define CLOCHE_ANSWERS_H
 
@@ -9,8 +10,10 @@
 #include "neighbours.h"
 
 #define ANSWER_TTL 64
+#define PACKET_BROADCAST 1    /* linux/if_packet.h */
+#define PACKET_MULTICAST 2
 #define IPV4_DONT_FRAGMENT 0x4000
-#define QUOTED 128            /* of the refused packet, from its IP header on */
+#define QUOTED 128            /* of the packet that is answered, from its IP header on */
 #define ICMP_HEADER 8
 /* The frame begins two bytes into p->bytes, so that IP is aligned. */
 #define FRAME 2
@@ -34,8 +37,8 @@ INLINE void build_ip(struct packet *p, __u32 protocol, __u32 length)
 		ip->payload_len = swap16(length);
 		ip->nexthdr = protocol;
 		ip->hop_limit = ANSWER_TTL;
-		copy16(&ip->saddr, p->wire.destination);
-		copy16(&ip->daddr, p->wire.source);
+		copy16(&ip->saddr, p->out.source);
+		copy16(&ip->daddr, p->out.destination);
 	} else {
 		struct iphdr *ip = (void *)(p->bytes + PACKET);
 
@@ -46,8 +49,8 @@ INLINE void build_ip(struct packet *p, __u32 protocol, __u32 length)
 		ip->ttl = ANSWER_TTL;
 		ip->protocol = protocol;
 		ip->check = 0;
-		ip->saddr = *(__u32 *)(p->wire.destination + 12);
-		ip->daddr = *(__u32 *)(p->wire.source + 12);
+		ip->saddr = *(__u32 *)(p->out.source + 12);
+		ip->daddr = *(__u32 *)(p->out.destination + 12);
 		ip->check = fold(bpf_csum_diff(0, 0, (void *)ip, sizeof(*ip), 0));
 	}
 }
@@ -58,8 +61,8 @@ INLINE __u64 pseudo_sum(struct packet *p, __u32 protocol, __u32 length)
 	__u64 sum = swap16(protocol) + swap16(length);
 
 	if (p->ipv6)
-		return sum + (__u32)bpf_csum_diff(0, 0, p->wire.source, 32, 0);
-	return sum + *(__u32 *)(p->wire.source + 12) + (__u64) * (__u32 *)(p->wire.destination + 12);
+		return sum + (__u32)bpf_csum_diff(0, 0, p->out.source, 32, 0);
+	return sum + *(__u32 *)(p->out.source + 12) + (__u64) * (__u32 *)(p->out.destination + 12);
 }
 
 /* A reset, as of a port that nobody listens on. Returns the frame's length, 0: none can be sent. */
@@ -89,7 +92,22 @@ INLINE __u32 build_reset(struct __sk_buff *skb, struct packet *p)
 	return ETHERNET_LENGTH + ip_header(p) + sizeof(*reset);
 }
 
-INLINE __u32 build_unreachable(struct __sk_buff *skb, struct packet *p)
+/* Type, code and second word of the error that tells a reason. */
+INLINE void build_error_head(const struct packet *p, __u8 *icmp)
+{
+	if (p->reason == REASON_TTL) {
+		icmp[0] = p->ipv6 ? 3 : 11;
+	} else if (p->reason == REASON_TOO_BIG) {
+		icmp[0] = p->ipv6 ? 2 : 3;
+		icmp[1] = p->ipv6 ? 0 : 4;
+		*(__u32 *)(icmp + 4) = swap32(p->mtu);
+	} else {
+		icmp[0] = p->ipv6 ? 1 : 3;
+		icmp[1] = p->ipv6 ? 4 : 3;
+	}
+}
+
+INLINE __u32 build_error(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 *icmp = p->bytes + PACKET + (p->ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	__u32 quoted = p->l4 - ETHERNET_LENGTH + p->l4_length;
@@ -98,8 +116,7 @@ INLINE __u32 build_unreachable(struct __sk_buff *skb, struct packet *p)
 	if (quoted > QUOTED)
 		quoted = QUOTED;
 	__builtin_memset(icmp, 0, ICMP_HEADER + QUOTED);
-	icmp[0] = p->ipv6 ? 1 : 3;
-	icmp[1] = p->ipv6 ? 4 : 3;
+	build_error_head(p, icmp);
 	if (!quoted || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, icmp + ICMP_HEADER, quoted))
 		return 0;
 	sum = (__u32)bpf_csum_diff(0, 0, (void *)icmp, ICMP_HEADER + QUOTED, 0);
@@ -108,6 +125,23 @@ INLINE __u32 build_unreachable(struct __sk_buff *skb, struct packet *p)
 	*(__u16 *)(icmp + 2) = fold(sum);
 	build_ip(p, p->ipv6 ? PROTOCOL_ICMPV6 : PROTOCOL_ICMP, ICMP_HEADER + quoted);
 	return ETHERNET_LENGTH + ip_header(p) + ICMP_HEADER + quoted;
+}
+
+/* True for what came as the link's broadcast or multicast: it is dropped, and nobody told (RFC 1122, 3.2.2). */
+INLINE int is_for_many(const struct __sk_buff *skb)
+{
+	return skb->pkt_type == PACKET_BROADCAST || skb->pkt_type == PACKET_MULTICAST;
+}
+
+/* Who answers: the service, or to an endpoint its gateway. The gateway's addresses lead nowhere outside, so to
+ * the stack the receiver answers, under the address by which it was called. */
+INLINE void take_answers_ends(struct packet *p, const struct config *settings)
+{
+	copy16(p->out.destination, p->wire.source);
+	if (p->reason == REASON_NO_BACKEND || p->entry != ENTRY_ENDPOINT)
+		copy16(p->out.source, p->wire.destination);
+	else
+		copy16(p->out.source, p->ipv6 ? settings->gateway6 : settings->gateway4);
 }
 
 /* The answer takes the packet's place, and the way back. */
@@ -119,15 +153,20 @@ STAGE int refuse(struct __sk_buff *skb)
 
 	if (!p || !settings)
 		return DECIDED;
+	if (p->reason != REASON_NO_BACKEND && is_for_many(skb)) {
+		p->delivery = DELIVER_NOWHERE;
+		return DECIDED;
+	}
 	if (bpf_skb_load_bytes(skb, 0, p->bytes + FRAME, 12))
 		return deny(p, REASON_INTERNAL);
+	take_answers_ends(p, settings);
 	copy6(p->more_bytes, p->bytes + FRAME);
 	copy6(p->bytes + FRAME, p->bytes + FRAME + 6);
 	copy6(p->bytes + FRAME + 6, p->more_bytes);
 	if (p->entry != ENTRY_ENDPOINT)
 		copy6(p->bytes + FRAME, settings->stack_mac);
 	*(__u16 *)(p->bytes + FRAME + 12) = swap16(p->ipv6 ? ETH_P_IPV6 : ETH_P_IP);
-	length = p->protocol == PROTOCOL_TCP ? build_reset(skb, p) : build_unreachable(skb, p);
+	length = p->reason == REASON_NO_BACKEND && p->protocol == PROTOCOL_TCP ? build_reset(skb, p) : build_error(skb, p);
 	if (length < 1 || length > sizeof(p->bytes) - FRAME)
 		return deny(p, REASON_INTERNAL);
 	if (bpf_skb_change_tail(skb, ROOM, 0) || bpf_skb_adjust_room(skb, -CUT, BPF_ADJ_ROOM_MAC, 0) ||

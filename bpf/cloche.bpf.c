@@ -90,6 +90,7 @@ INLINE int endpoint_packet(struct __sk_buff *skb, struct packet *p, const struct
 	__u16 ethertype;
 
 	p->entry = ENTRY_ENDPOINT;
+	p->segment = skb->gso_size;
 	if (unlikely(!p->generation))
 		return deny(p, REASON_NO_GENERATION);
 	number = bpf_map_lookup_elem(&links, &ifindex);
@@ -131,6 +132,7 @@ INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct co
 	if (mark & settings->host_mark)
 		skb->mark = mark & ~settings->host_mark;
 	p->network = uplink_network;
+	p->segment = skb->gso_size;
 	if (unlikely(!p->generation))
 		return deny(p, REASON_NO_GENERATION);
 	if (unlikely(data + ETHERNET_LENGTH > end))

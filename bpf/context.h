@@ -106,7 +106,10 @@ struct packet {
 	__u8 more;                /* fragments follow */
 	__u8 parsed;              /* wire, source and destination are this packet's */
 	__u8 counted;             /* this packet opened a flow, or tried to */
-	__u8 unused[2];
+	__u8 tcp_header;          /* bytes */
+	__u8 unused;
+	__u32 segment;            /* payload of each segment that it will be cut into, 0: it is one */
+	__u32 mtu;                /* that it was too big for */
 	__u32 icmp;               /* type << 8 | code */
 	__u32 l4;                 /* where the upper header begins */
 	__u32 l4_length;          /* payload of IP from there on */

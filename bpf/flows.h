@@ -4,7 +4,7 @@
 #ifndef CLOCHE_FLOWS_H
 #define CLOCHE_FLOWS_H
 
-#include "events.h"
+#include "hops.h"
 #include "policy.h"
 
 #define NO_SLOT 0xffffffff
@@ -222,6 +222,10 @@ INLINE int route(struct packet *p, const struct end *to, __u32 through_stack)
 		endpoint = bpf_map_lookup_elem(&endpoints, &number);
 		if (!endpoint || READ_ONCE(endpoint->state) != ENDPOINT_OPEN)
 			return deny(p, REASON_CLOSED);
+		if (unlikely(p->entry == ENTRY_ENDPOINT && p->hop_limit <= 1))
+			return turn_away(REASON_TTL, number, 0);
+		if (unlikely(is_too_big(p, endpoint->mtu)))
+			return turn_away(REASON_TOO_BIG, number, endpoint->mtu);
 		p->delivery = DELIVER_ENDPOINT;
 		p->to = number;
 		return GO_ON;

@@ -111,6 +111,37 @@ INLINE void leave_answer(struct __sk_buff *skb, const struct packet *p)
 	skb->cb[4] = p->chosen.backend;
 }
 
+/* A frame's beginning, IP aligned: both MACs, ethertype, and IP's header as far as IPv4's checksum. */
+struct front {
+	__u16 lead;
+	__u8 macs[12];
+	__u16 ethertype;
+	__u8 ip[12];
+};
+#define FRONT_LENGTH 26
+
+/* The receiver's MAC, its gateway's, and one hop less, written at once. IPv4's checksum follows (RFC 1141). */
+INLINE int write_front(struct __sk_buff *skb, const struct packet *p, const struct endpoint *endpoint)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct front front;
+
+	if (likely(data + FRONT_LENGTH <= end))
+		__builtin_memcpy(&front.ethertype, data + 12, 14);
+	else if (bpf_skb_load_bytes(skb, 12, &front.ethertype, 14))
+		return -1;
+	__builtin_memcpy(front.macs, endpoint->mac, 12);
+	if (p->ipv6) {
+		front.ip[7]--;
+	} else {
+		__u32 check = *(__u16 *)(front.ip + IPV4_CHECKSUM) + 1u;
+
+		front.ip[8]--;
+		*(__u16 *)(front.ip + IPV4_CHECKSUM) = check + (check >= 0xffff);
+	}
+	return bpf_skb_store_bytes(skb, 0, front.macs, FRONT_LENGTH, 0);
+}
+
 INLINE int deliver(struct __sk_buff *skb, struct packet *p, const struct config *settings)
 {
 	struct endpoint *endpoint;
@@ -121,8 +152,10 @@ INLINE int deliver(struct __sk_buff *skb, struct packet *p, const struct config 
 	switch (p->delivery) {
 	case DELIVER_ENDPOINT:
 		endpoint = bpf_map_lookup_elem(&endpoints, &number);
-		/* Its MAC and its gateway's follow each other as they do in a frame. */
-		if (!endpoint || bpf_skb_store_bytes(skb, 0, endpoint->mac, 12, 0))
+		/* Its MAC and its gateway's follow each other as they do in a frame. What came from the stack has
+		 * lost its hop there, or is the host's own. */
+		if (!endpoint || (p->entry == ENTRY_ENDPOINT ? write_front(skb, p, endpoint)
+							     : bpf_skb_store_bytes(skb, 0, endpoint->mac, 12, 0)))
 			return TC_ACT_SHOT;
 		return bpf_redirect_peer(endpoint->ifindex, 0);
 	case DELIVER_STACK:

@@ -98,15 +98,80 @@ STAGE int mark_seen(void)
 	return 1;
 }
 
+/* True when a place is nobody's: its occupant is gone, has another place by now, has expired, or was followed
+ * for another endpoint that had this number. Whoever asks has claimed it. */
+INLINE int is_vacant(struct packet *p, const struct config *settings, struct fragment_key *place, __u32 slot)
+{
+	struct fragment *entry = bpf_map_lookup_elem(&fragments, place);
+
+	if (!entry || entry->slot != slot)
+		return 1;
+	if (place->incarnation == p->datagram.incarnation && fragment_live(entry, p->now, settings->ages[AGE_FRAGMENT]))
+		return 0;
+	bpf_map_delete_elem(&fragments, place);
+	return 1;
+}
+
+INLINE int keep_fragment(struct packet *p, const struct config *settings, struct fragment_key *place, __u32 slot)
+{
+	struct fragment *entry;
+
+	if (bpf_map_update_elem(&fragments, &p->datagram, (const void *)&blank_fragment, UPDATE_ANY) &&
+	    (!sweep_fragments(p, settings) ||
+	     bpf_map_update_elem(&fragments, &p->datagram, (const void *)&blank_fragment, UPDATE_ANY)))
+		return 0;
+	entry = bpf_map_lookup_elem(&fragments, &p->datagram);
+	if (!entry)
+		return 0;
+	entry->seen_ns = p->now;
+	entry->slot = slot;
+	__builtin_memcpy(place, &p->datagram, sizeof(*place));
+	return 1;
+}
+
+/* Follows one more fragmented packet, in a place of its sender's own; nothing is counted, so nothing can leak.
+ * A place is claimed while it is looked at and taken: two CPUs never take the same. */
+STAGE int follow(void)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+	struct fragment_key *place;
+	struct owner *owner;
+	__u32 number, slot, i;
+	int kept;
+
+	if (!p || !settings)
+		return 0;
+	number = p->sender;
+	owner = bpf_map_lookup_elem(&owners, &number);
+	if (!owner)
+		return 0;
+	for (i = 0; i < FRAGMENTS_EACH; i++) {
+		__u32 claim = 1u << i;
+
+		slot = number * FRAGMENTS_EACH + i;
+		place = bpf_map_lookup_elem(&fragment_slots, &slot);
+		if (!place)
+			return 0;
+		if (__sync_fetch_and_or(&owner->claims, claim) & claim)
+			continue;
+		kept = is_vacant(p, settings, place, slot);
+		if (kept)
+			kept = keep_fragment(p, settings, place, slot) ? 1 : 2;
+		__sync_fetch_and_and(&owner->claims, ~claim);
+		if (kept)
+			return kept == 1;
+	}
+	return 0;
+}
+
 INLINE int first_fragment(struct packet *p, const struct config *settings)
 {
 	struct fragment *entry = bpf_map_lookup_elem(&fragments, &p->datagram);
 
 	if (p->cut_short || (entry && fragment_live(entry, p->now, settings->ages[AGE_FRAGMENT])))
 		return deny(p, REASON_FRAGMENT_OVERLAP);
-	if (bpf_map_update_elem(&fragments, &p->datagram, (const void *)&blank_fragment, UPDATE_ANY) &&
-	    (!sweep_fragments(p, settings) ||
-	     bpf_map_update_elem(&fragments, &p->datagram, (const void *)&blank_fragment, UPDATE_ANY)))
+	if (!follow())
 		return deny(p, REASON_FRAGMENT_TABLE_FULL);
 	p->fragments_open = 1;
 	return GO_ON;

@@ -11,15 +11,6 @@
 #define ICMP_BODY 8           /* where the quote begins, in ICMP and ICMPv6 alike */
 #define QUOTED_PORTS 8        /* bytes of upper header that a quote must have */
 
-INLINE int is_icmp_error(const struct packet *p)
-{
-	__u32 type = p->icmp >> 8;
-
-	if (!is_icmp_protocol(p))
-		return 0;
-	return p->ipv6 ? type >= 1 && type <= 4 : (type >= 3 && type <= 5) || type == 11 || type == 12;
-}
-
 INLINE int quote_ipv4(struct __sk_buff *skb, struct packet *p, struct quote *quote)
 {
 	struct iphdr *ip = (void *)p->bytes;

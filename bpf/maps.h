@@ -46,7 +46,8 @@ KEYED_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity,
 KEYED_MAP(flows, BPF_MAP_TYPE_HASH, struct flow_key, struct flow, 262144, 0);
 ARRAY_MAP(flow_slots, struct flow_key, 1024 * 1024, 0);
 ARRAY_MAP(owners, struct owner, 1024, 0);
-KEYED_MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment, 1024, 0);
+KEYED_MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment, 4096, 0);
+ARRAY_MAP(fragment_slots, struct fragment_key, 1024 * FRAGMENTS_EACH, 0);
 KEYED_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 65536, 0);
 KEYED_MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, REASON_COUNT, 0);
 struct {

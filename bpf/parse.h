@@ -33,6 +33,15 @@ INLINE int is_icmp_protocol(const struct packet *p)
 	return p->protocol == (p->ipv6 ? PROTOCOL_ICMPV6 : PROTOCOL_ICMP);
 }
 
+INLINE int is_icmp_error(const struct packet *p)
+{
+	__u32 type = p->icmp >> 8;
+
+	if (!is_icmp_protocol(p))
+		return 0;
+	return p->ipv6 ? type >= 1 && type <= 4 : (type >= 3 && type <= 5) || type == 11 || type == 12;
+}
+
 INLINE int has_ports(__u32 protocol)
 {
 	return protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_SCTP;
@@ -53,8 +62,10 @@ INLINE void take_ports(struct packet *p, const void *l4)
 {
 	p->wire.source_port = swap16(((const __u16 *)l4)[0]);
 	p->wire.destination_port = swap16(((const __u16 *)l4)[1]);
-	if (p->protocol == PROTOCOL_TCP)
+	if (p->protocol == PROTOCOL_TCP) {
+		p->tcp_header = ((const __u8 *)l4)[12] >> 4 << 2;
 		p->tcp_flags = ((const __u8 *)l4)[13];
+	}
 }
 
 INLINE int parse_quick(struct __sk_buff *skb, struct packet *p)

@@ -70,7 +70,8 @@ struct endpoint {
 	__u8 address6[16];        /* its first IPv6 address */
 	__u32 slot_first;         /* its region of flow_slots */
 	__u32 slot_count;         /* its quota of flows */
-	__u32 pad[2];
+	__u32 mtu;                /* of its link, in bytes of IP; 0: not known, nothing is too big */
+	__u32 pad;
 };
 
 /* --- addresses: hash; the addresses that are known one by one --- */
@@ -215,11 +216,16 @@ struct flow {
 /* --- owners: array by endpoint number; program-written side of the quota --- */
 struct owner {
 	__u32 hand;               /* the next slot to look at, relative to the region */
-	__u32 used;
+	__u32 claims;             /* a bit for each of its fragment_slots that is being taken */
 	__u64 event_tokens;       /* token bucket of events, scaled by 2^20 */
 	__u64 event_time_ns;
 	__u64 events_suppressed;
+	__u64 answers_ns;         /* until when its answers of ICMP errors have used up their share */
 };
+/* What a sender's packets are answered with time exceeded and packet too big: so many at once, and one more
+ * for each of these spans. */
+#define ANSWER_NS 10000000
+#define ANSWERS_AT_ONCE 50
 
 /* --- fragments: hash --- */
 struct fragment_key {
@@ -232,6 +238,7 @@ struct fragment_key {
 	__u8 pad[3];
 };
 #define FRAGMENT_WORDS 128
+#define FRAGMENTS_EACH 16     /* fragmented packets of one sender at a time; the stack is one sender */
 struct fragment {
 	__u64 seen_ns;
 	__u8 new_source[16];      /* after translation */
@@ -245,9 +252,11 @@ struct fragment {
 	__u32 endpoint;           /* whom it is delivered to */
 	__u32 last;               /* payload length once the last fragment was seen, else 0 */
 	__u32 have;               /* payload bytes seen; when it reaches last, the entry goes */
-	__u32 pad;
+	__u32 slot;               /* its index in fragment_slots */
 	__u64 seen[FRAGMENT_WORDS]; /* a bit for each 8 bytes of payload */
 };
+
+/* --- fragment_slots: array of fragment_key, FRAGMENTS_EACH for each endpoint number, 0 is the stack --- */
 
 /* --- events: ring buffer --- */
 enum event_kind { EVENT_NEW, EVENT_DROP, EVENT_CLOSED, EVENT_CUT };

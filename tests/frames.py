@@ -129,6 +129,15 @@ def _ipv6(ends: bytes, protocol: int, payload: bytes, extra: IpOptions) -> bytes
     return struct.pack("!IHBB", version, length, first, extra.ttl) + ends + chain + payload
 
 
+def hop_less(packet: bytes) -> bytes:
+    """The packet after one more router: TTL or hop limit less by one, IPv4's checksum anew."""
+    if packet[0] >> 4 == 6:
+        return packet[:7] + bytes([packet[7] - 1]) + packet[8:]
+    length = (packet[0] & 15) * 4
+    header = packet[:8] + bytes([packet[8] - 1, packet[9], 0, 0]) + packet[12:length]
+    return header[:10] + struct.pack("!H", internet_checksum(header)) + header[12:] + packet[length:]
+
+
 def fragments(packet: bytes, size: int, identity: int = 1) -> list[bytes]:
     """The packet (without options or extension headers) in fragments of ``size`` bytes of payload."""
     source, destination, protocol, payload = split(packet)

@@ -13,7 +13,15 @@ from cloche.datapath.namespaces import call_in, create, netns_path
 from cloche.datapath.testrun import SMALL
 from cloche.model.address import Address, Block, format_address, is_ipv4, parse_address, parse_block
 from cloche.model.reasons import Reason
-from cloche.model.topology import DEFAULT_NETWORK, GATEWAY4, GATEWAY6, HAIRPIN4, HAIRPIN6, Attachment
+from cloche.model.topology import (
+    DEFAULT_MTU,
+    DEFAULT_NETWORK,
+    GATEWAY4,
+    GATEWAY6,
+    HAIRPIN4,
+    HAIRPIN6,
+    Attachment,
+)
 from cloche.tables.schema import (
     AddressEntry,
     AddressFlag,
@@ -87,6 +95,7 @@ def endpoint_entry(
         address6=first.get(False, bytes(16)),
         slot_first=attachment.number * SMALL.quota,
         slot_count=SMALL.quota,
+        mtu=attachment.mtu,
     )
 
 
@@ -160,11 +169,17 @@ class OpenHost:
         for _ in self.datapath.write(writes):
             pass
 
-    def pod(self, number: int, *addresses: Address, state: EndpointState = EndpointState.OPEN) -> Attachment:
+    def pod(
+        self,
+        number: int,
+        *addresses: Address,
+        state: EndpointState = EndpointState.OPEN,
+        mtu: int = DEFAULT_MTU,
+    ) -> Attachment:
         """A pod called ``test/pod-<number>`` with these addresses (none: those of its number)."""
         own = addresses or addresses_of(number)
         self._incarnation += 1
-        attachment = self.datapath.attach_endpoint(f"test/pod-{number}", number, self._incarnation, own)
+        attachment = self.datapath.attach_endpoint(f"test/pod-{number}", number, self._incarnation, own, mtu)
         self._made.append((attachment, own))
         self.write(endpoint_writes(attachment, own, state))
         return attachment

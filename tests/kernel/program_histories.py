@@ -29,7 +29,7 @@ from program_lab import (
 from cloche.datapath.layout import EndpointState
 from cloche.datapath.testrun import Result
 from cloche.model.address import is_ipv4, parse_address
-from cloche.model.flow import Decision, Entry, Fragment, Packet, Verdict
+from cloche.model.flow import Decision, Delivery, Entry, Fragment, Packet, Verdict
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.model.topology import GATEWAY4, GATEWAY6, HAIRPIN4, HAIRPIN6
@@ -70,6 +70,10 @@ SERVICES = OTHERS[3]
 RESERVED = ((GATEWAY4, GATEWAY6), (HAIRPIN4, HAIRPIN6))
 ERRORS = {True: (3, 4, 5, 11, 12), False: (1, 2, 3, 4)}
 QUOTED = 100
+TCP_PAYLOAD = b"tcp"
+TTLS = (64,) * 12 + (255, 128, 2, 2, 1, 1, 1, 0)
+MTUS = (0, 0, 1500, 43, 48, 62, 70)
+"""Links as they seldom are, so that packets of these histories, 36 to 150 bytes long, meet them."""
 
 
 class Sent(NamedTuple):
@@ -88,26 +92,28 @@ def frame_of(packet: Packet) -> bytes:
     source, destination, protocol, payload = split(whole)
     body = payload if part.offset == 0 else bytes(part.length)
     body = (body + bytes(part.length))[: part.length]
-    extra = IpOptions(id=part.id, offset=part.offset, more=part.more)
+    extra = IpOptions(packet.ttl, part.id, part.offset, part.more)
     if not part.more and part.offset == 0 and not is_ipv4(source):
-        extra = IpOptions(extensions=((FRAGMENT, bytes(3) + part.id.to_bytes(4, "big")),))
+        header = (FRAGMENT, bytes(3) + part.id.to_bytes(4, "big"))
+        extra = IpOptions(packet.ttl, extensions=(header,))
     return ip(source, destination, protocol, body, extra)
 
 
 def _whole(packet: Packet) -> bytes:
     flow = Flow(packet.source, packet.destination, packet.source_port, packet.destination_port)
+    extra = IpOptions(packet.ttl)
     if packet.protocol == TCP:
-        return tcp(flow, packet.tcp_flags, b"tcp")
+        return tcp(flow, packet.tcp_flags, TCP_PAYLOAD, extra=extra)
     if packet.protocol == UDP:
-        return udp(flow)
+        return udp(flow, extra=extra)
     if packet.protocol == SCTP:
-        return sctp(flow)
+        return sctp(flow, extra=extra)
     if packet.is_icmp and packet.quoted is not None:
         kind, code = packet.icmp >> 8, packet.icmp & 255
-        return icmp(flow, kind, code, bytes(4) + frame_of(packet.quoted)[:QUOTED])
+        return icmp(flow, kind, code, bytes(4) + frame_of(packet.quoted)[:QUOTED], extra)
     if packet.is_icmp:
-        return echo(flow, packet.source_port, packet.icmp >> 8 in (0, 129))
-    return ip(packet.source, packet.destination, packet.protocol, bytes(24))
+        return echo(flow, packet.source_port, packet.icmp >> 8 in (0, 129), extra)
+    return ip(packet.source, packet.destination, packet.protocol, bytes(24), extra)
 
 
 class History:
@@ -122,6 +128,8 @@ class History:
         self.states = dict.fromkeys((1, 2, 3), EndpointState.OPEN)
         self.states[4] = EndpointState.CLOSED
         self.sets = dict.fromkeys(range(1, 5), (0, 0))
+        self.pending: list[Packet] = []
+        self.mtus = dict.fromkeys(range(1, 5), 0)
         self.incarnations = {number: 100 + number for number in range(1, 5)}
         self._change_policy()
 
@@ -147,6 +155,7 @@ class History:
             state=self.states[number],
             incarnation=self.incarnations[number],
             quota=4096,
+            mtu=self.mtus[number],
         )
 
     def _change_policy(self) -> None:
@@ -196,9 +205,11 @@ class History:
         self._refresh()
 
     def _change_endpoint(self) -> None:
-        """One closes, opens, or is another by now."""
+        """One closes, opens, has another link, or is another by now."""
         pod = self.draw.choice(self.pods)
-        if self.draw.random() < 0.5:
+        if self.draw.random() < 0.4:
+            self.mtus[pod.number] = self.draw.choice(MTUS)
+        elif self.draw.random() < 0.5:
             self.states[pod.number] = self.draw.choice((EndpointState.OPEN, EndpointState.CLOSED))
         else:
             self.incarnations[pod.number] += 10
@@ -207,7 +218,20 @@ class History:
 
     # --- packets ---
 
+    def _begin_many(self) -> None:
+        """First parts of many datagrams, from one sender: more than are followed at a time."""
+        entry = self.draw.choice((Entry.ENDPOINT, Entry.STACK))
+        pod, ipv4 = self.draw.choice(self.pods), self.draw.random() < 0.5
+        source = pod.address(not ipv4) if entry is Entry.ENDPOINT else OTHERS[1][not ipv4]
+        name = NAMES[pod.number] if entry is Entry.ENDPOINT else ""
+        for identity in range(100, 100 + self.draw.choice((6, 18, 24))):
+            to = self.draw.choice(self.pods[:3]).address(not ipv4)
+            part = Fragment(identity, 0, 24, True)
+            self.pending.append(Packet(source, to, UDP, CLIENT, WEB, entry, name, fragment=part))
+
     def _draw_packet(self) -> Packet:
+        if self.pending:
+            return self.pending.pop()
         if self.passed and self.draw.random() < 0.6:
             return self._related()
         ipv4 = self.draw.random() < 0.5
@@ -308,6 +332,15 @@ class History:
         protocol = ICMP if ipv4 else ICMPV6
         return Packet(source, destination, protocol, 0, 0, entry, seen.receiver, icmp=code, quoted=quoted)
 
+    def _sized(self, packet: Packet) -> tuple[Packet, int]:
+        """The packet with hops and its length; sometimes one that will be cut, and into how much each."""
+        packet = msgspec.structs.replace(packet, ttl=self.draw.choice(TTLS))
+        length, segment = len(frame_of(packet)), 0
+        if packet.protocol == TCP and packet.fragment is None and self.draw.random() < 0.2:
+            segment = self.draw.choice((1, 2))
+            length += segment - len(TCP_PAYLOAD)
+        return msgspec.structs.replace(packet, length=length), segment
+
     # --- comparing ---
 
     def run(self, count: int) -> None:
@@ -320,11 +353,13 @@ class History:
                 self._change_services()
             elif chance < 0.10:
                 self._change_endpoint()
+            elif chance < 0.11:
+                self._begin_many()
             elif chance < 0.25:
                 self.lab.wait(self.draw.choice((0.001, 1, 1, 5, 29, 30, 31, 61, 181, 601)))
-            packet = self._draw_packet()
+            packet, segment = self._sized(self._draw_packet())
             decision, self.tracker = step(self.world, self.tracker, packet, self.lab.now)
-            result = self._send(packet)
+            result = self._send(packet, segment)
             difference = compare(decision, result, packet)
             assert not difference, f"packet {number}: {difference}\n{packet}\n{decision}\n{result}"
             if decision.verdict is Verdict.ALLOW and decision.delivery in (1, 2):
@@ -343,12 +378,12 @@ class History:
             sender = packet.sender  # what the client wrote may be answered in its own words
             self.passed.append(Sent(packet, sender))
 
-    def _send(self, packet: Packet) -> Result:
+    def _send(self, packet: Packet, segment: int) -> Result:
         frame = frame_of(packet)
         if packet.entry is Entry.ENDPOINT:
             pod = {NAMES[pod.number]: pod for pod in self.pods}[packet.sender]
-            return self.lab.send(pod, frame)
-        return self.lab.send_stack(frame, host=packet.entry is Entry.HOST)
+            return self.lab.send(pod, frame, segment=segment)
+        return self.lab.send_stack(frame, packet.entry is Entry.HOST, segment)
 
 
 def compare(decision: Decision, result: Result, packet: Packet) -> str:
@@ -359,6 +394,8 @@ def compare(decision: Decision, result: Result, packet: Packet) -> str:
         return f"{decision.delivery!r} against the program's {result.delivery!r}"
     if decision.reason is not Reason.UNKNOWN_CLASS and decision.deciding != result.direction:
         return f"{decision.deciding!r} against the program's {result.direction!r}"
+    if decision.reason in (Reason.TTL, Reason.TOO_BIG) and decision.delivery is Delivery.BACK:
+        return _compare_answers(decision.reason, packet_of(result.frame), packet)
     if decision.verdict is not Verdict.ALLOW or decision.delivery not in (1, 2):
         return ""
     if decision.endpoint != NAMES.get(result.endpoint, ""):
@@ -366,10 +403,27 @@ def compare(decision: Decision, result: Result, packet: Packet) -> str:
     return _compare_frames(decision, packet_of(result.frame), packet)
 
 
+def _compare_answers(reason: Reason, answer: bytes, packet: Packet) -> str:
+    ipv4 = is_ipv4(packet.source)
+    heads = {Reason.TTL: ((11, 0), (3, 0)), Reason.TOO_BIG: ((3, 4), (2, 0))}
+    sender = (GATEWAY6, GATEWAY4)[ipv4] if packet.entry is Entry.ENDPOINT else packet.destination
+    source, destination, _, upper = split(answer)
+    if (source, destination) != (sender, packet.source):
+        return f"answered from {raw(source).hex()} to {raw(destination).hex()}"
+    if tuple(upper[:2]) != heads[reason][not ipv4]:
+        return f"answered by type and code {tuple(upper[:2])}"
+    if upper[8:] != frame_of(packet)[: len(upper) - 8] or checksum_errors(answer):
+        return f"the answer quotes {upper[8:].hex()}, wrong are {checksum_errors(answer)}"
+    return ""
+
+
 def _compare_frames(decision: Decision, left: bytes, packet: Packet) -> str:
     source, destination, protocol, upper = split(left)
     if (source, destination) != (decision.source, decision.destination):
         return f"leaves from {raw(source).hex()} to {raw(destination).hex()}"
+    hops = left[8 if is_ipv4(source) else 7]
+    if hops != decision.ttl:
+        return f"leaves with {hops} hops left"
     whole = packet.fragment is None or packet.fragment.offset == 0
     if protocol in (TCP, UDP, SCTP) and whole:
         ports = int.from_bytes(upper[:2], "big"), int.from_bytes(upper[2:4], "big")

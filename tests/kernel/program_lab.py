@@ -7,7 +7,7 @@ families. Nothing has policy until ``isolate``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -134,6 +134,7 @@ class Lab:
         state: EndpointState = EndpointState.OPEN,
         incarnation: int = 0,
         quota: int = QUOTA,
+        mtu: int = 0,
     ) -> Put:
         entry = EndpointEntry(
             egress=settled(sets[0]),
@@ -149,11 +150,12 @@ class Lab:
             address6=pod.six,
             slot_first=pod.number * REGION,
             slot_count=quota,
+            mtu=mtu,
         )
         return Put("endpoints", pod.number, entry)
 
     def put_endpoint(self, pod: Pod, **changes: object) -> None:
-        """Write an endpoint's entry anew: its ``sets``, ``state``, ``incarnation`` or ``quota``."""
+        """Write an endpoint's entry anew: its ``sets``, ``state``, ``incarnation``, ``quota`` or ``mtu``."""
         self.engine.write([self._endpoint(pod, **changes)])  # type: ignore[arg-type]
 
     def isolate(
@@ -206,19 +208,19 @@ class Lab:
 
     # --- frames ---
 
-    def send(self, pod: Pod, packet: bytes, link: Link | None = None) -> Result:
-        """An IP packet from an endpoint."""
-        return self.send_frame(pod, ethernet(link or Link(pod.mac, pod.gateway_mac), packet))
+    def send(self, pod: Pod, packet: bytes, link: Link | None = None, segment: int = 0) -> Result:
+        """An IP packet from an endpoint; ``segment``: to be cut into that many bytes of payload each."""
+        return self.send_frame(pod, ethernet(link or Link(pod.mac, pod.gateway_mac), packet), segment)
 
-    def send_frame(self, pod: Pod, frame: bytes) -> Result:
+    def send_frame(self, pod: Pod, frame: bytes, segment: int = 0) -> Result:
         """Any frame on an endpoint's link."""
-        return self.engine.run("from_endpoint", frame, pod.ifindex)
+        return self.engine.run("from_endpoint", frame, pod.ifindex, segment=segment)
 
-    def send_stack(self, packet: bytes, host: bool = False) -> Result:
+    def send_stack(self, packet: bytes, host: bool = False, segment: int = 0) -> Result:
         """An IP packet from the host's stack: of the host itself, or through it."""
         mark = self.engine.config().host_mark if host else 0
         frame = ethernet(Link(STACK.mac, STACK_PEER_MAC), packet)
-        return self.engine.run("from_stack", frame, self.devices[0], mark)
+        return self.engine.run("from_stack", frame, self.devices[0], mark, segment)
 
     def word(self, result: Result) -> str:
         """``a``..``d`` for an endpoint, ``stack``, ``back`` or ``pass``; else the denial's reason."""
@@ -258,6 +260,21 @@ def make_devices(count: int) -> tuple[int, list[int]]:
                 route.link("add", ifname=f"lab{number}", kind="veth", peer={"ifname": f"lab{number + 1}"})
             found = [route.link_lookup(ifname=f"lab{number}")[0] for number in range(count)]
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC), found
+
+
+def at_once(work: Callable[[int], None], *numbers: int) -> None:
+    """The work with each of these numbers, in processes of their own, at the same time."""
+    children = []
+    for number in numbers:
+        child = os.fork()
+        if child == 0:
+            try:
+                work(number)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
 
 
 @contextmanager

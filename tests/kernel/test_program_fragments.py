@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 from program_lab import (
@@ -14,13 +15,28 @@ from program_lab import (
     WEB_ATOM,
     Lab,
     allows,
+    at_once,
     delivered,
 )
 
 from cloche.datapath.layout import EndpointState
+from cloche.model.flow import FRAGMENTS_EACH
 from cloche.model.policy import Direction
 from cloche.model.topology import HAIRPIN4
-from frames import TCP, UDP, Flow, IpOptions, checksum_errors, fragments, ip, solicitation, split, tcp, udp
+from frames import (
+    TCP,
+    UDP,
+    Flow,
+    IpOptions,
+    checksum_errors,
+    fragments,
+    hop_less,
+    ip,
+    solicitation,
+    split,
+    tcp,
+    udp,
+)
 
 INGRESS = Direction.INGRESS
 FAMILIES = pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
@@ -55,7 +71,7 @@ def test_all_parts_arrive_as_they_were(lab: Lab, ipv6: bool, size: int) -> None:
     packet = datagram(lab, ipv6, 3000 if size > 8 else 100)
     parts = fragments(packet, size)
     for index, one in enumerate(parts):
-        assert delivered(lab.send(lab.a, one), lab.b) == one
+        assert delivered(lab.send(lab.a, one), lab.b) == hop_less(one)
         assert following(lab) == (index < len(parts) - 1)
 
 
@@ -123,7 +139,7 @@ def test_translation_of_every_part(lab: Lab, ipv6: bool) -> None:
     )
     for pod, packet, receiver, expected in ways:
         got = [delivered(lab.send(pod, one), receiver) for one in fragments(packet, 1480)]
-        assert got == fragments(expected, 1480)
+        assert got == [hop_less(one) for one in fragments(expected, 1480)]
         assert b"".join(split(one)[3] for one in got) == split(expected)[3]
 
 
@@ -133,7 +149,7 @@ def test_hairpin_in_parts(lab: Lab) -> None:
     packet = udp(Flow(lab.a.four, SERVICE4), bytes(2000))
     expected = udp(Flow(HAIRPIN4, lab.a.four, 40000, ALT), bytes(2000))
     got = [delivered(lab.send(lab.a, one), lab.a) for one in fragments(packet, 1480)]
-    assert got == fragments(expected, 1480)
+    assert got == [hop_less(one) for one in fragments(expected, 1480)]
     assert all("ipv4" not in checksum_errors(one) for one in got)
 
 
@@ -244,16 +260,72 @@ def test_an_unfragmented_packet_with_a_fragment_header(lab: Lab) -> None:
     assert following(lab) == 0
 
 
-def test_no_room_for_one_more(lab: Lab) -> None:
-    """With the table full the next first part is refused; when the others have expired there is room."""
-    lab.wait(100_000)
-    for identity in range(ROOM):
+def test_a_senders_bound(lab: Lab) -> None:
+    """One more than a sender's bound is refused; others have their own, and so has the stack."""
+    for identity in range(FRAGMENTS_EACH):
         assert lab.word_of(lab.a, part(lab, 0, 16, True, id=identity)) == "b"
     assert lab.word_of(lab.a, part(lab, 0, 16, True, id=5000)) == "fragment-table-full"
     assert lab.word_of(lab.a, part(lab, 16, 8, True, id=5000)) == "fragment-first-missing"
+    for length, send in ((2000, partial(lab.word_of, lab.c)), (2001, lab.word_of_stack)):
+        source = lab.c.four if length == 2000 else OUTSIDE4
+        one = udp(Flow(source, lab.b.four), bytes(length))
+        assert [send(each) for each in fragments(one, 1480)] == ["b", "b"]
+
+
+@pytest.mark.parametrize("way", ["completed", "expired", "another incarnation"])
+def test_places_become_free(lab: Lab, way: str) -> None:
+    """When a datagram is complete or has expired, or the sender is another endpoint by now."""
+    for identity in range(FRAGMENTS_EACH):
+        lab.word_of(lab.a, part(lab, 0, 16, True, id=identity))
+    if way == "completed":
+        assert lab.word_of(lab.a, part(lab, 16, 8, False, id=3)) == "b"
+    elif way == "expired":
+        lab.wait(30)
+    else:
+        lab.put_endpoint(lab.a, incarnation=999)
+    free = 1 if way == "completed" else FRAGMENTS_EACH
+    words = [lab.word_of(lab.a, part(lab, 0, 16, True, id=6000 + n)) for n in range(free + 1)]
+    assert words == ["b"] * free + ["fragment-table-full"]
+    assert following(lab) == FRAGMENTS_EACH
+
+
+def test_the_stacks_bound(lab: Lab) -> None:
+    """What comes through the stack is one sender, whoever it is from."""
+    words = [
+        lab.word_of_stack(fragments(udp(Flow(f"198.51.100.{n}", lab.b.four), bytes(2000)), 1480)[0])
+        for n in range(1, FRAGMENTS_EACH + 2)
+    ]
+    assert words == ["b"] * FRAGMENTS_EACH + ["fragment-table-full"]
+    assert lab.word_of(lab.a, part(lab, 0, 16, True)) == "b"
+
+
+def test_no_room_for_one_more(lab: Lab) -> None:
+    """With the whole table full the next first part is refused, until the others have expired."""
+    lab.wait(100_000)
+    assert lab.word_of(lab.a, part(lab, 0, 16, True)) == "b"
+    table = lab.engine.loaded.maps.fragments
+    ((key, value),) = table.items()
+    for number in range(1, ROOM):
+        table.put(key[:-8] + number.to_bytes(8, "little"), value)
+    assert following(lab) == ROOM
+    other = fragments(udp(Flow(lab.b.four, lab.c.four), bytes(2000)), 1480)[0]
+    assert lab.word_of(lab.b, other) == "fragment-table-full"
     lab.wait(31)
-    assert lab.word_of(lab.a, part(lab, 0, 16, True, id=5001)) == "b"
+    assert lab.word_of(lab.b, other) == "c"
     assert following(lab) == 1
+
+
+def test_first_parts_on_two_processors(lab: Lab) -> None:
+    """However many come at once, the sender never has more than its bound, nor fewer."""
+
+    def flood(start: int) -> None:
+        for identity in range(start, 6000, 2):
+            lab.send(lab.a, part(lab, 0, 16, True, id=identity))
+            if identity % 3 == 0:
+                lab.send(lab.a, part(lab, 16, 8, False, id=identity))
+
+    at_once(flood, 1, 2)
+    assert following(lab) == FRAGMENTS_EACH
 
 
 def test_senders_do_not_share_identifications(lab: Lab) -> None:

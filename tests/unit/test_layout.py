@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloche.datapath import btf, layout
+from cloche.model import flow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,12 @@ def test_generated_files_are_not_stale() -> None:
         [sys.executable, str(ROOT / "tools/generate.py"), "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_limits_are_the_programs() -> None:
+    """What the reference tracker allows at a time is what the program allows."""
+    names = ("ANSWER_NS", "ANSWERS_AT_ONCE", "FRAGMENTS_EACH")
+    assert [getattr(flow, name) for name in names] == [getattr(layout, name) for name in names]
 
 
 def test_flow_key_is_packed_field_by_field() -> None:

@@ -38,7 +38,7 @@ VALUES = {
     ),
     "members": (st.builds(MemberKey, u32, addresses, u16), u32),
 }
-identity = (words, words, u32, u32, u32, u32, macs, macs, u32, addresses, addresses, u32, u32)
+identity = (words, words, u32, u32, u32, u32, macs, macs, u32, addresses, addresses, u32, u32, u32)
 RECORDS = {
     "endpoints": st.builds(EndpointEntry, *identity),
     "sets": st.builds(SetEntry, u32, u32, u32),

@@ -9,7 +9,6 @@ from random_histories import Change, Event, Evict, Flip, Send, Wait, flipped, hi
 from cloche.model.flow import Decision, Delivery, Packet, Verdict
 from cloche.model.state import State
 from cloche.model.tracker import FlowKind, Tracker, lawful
-from cloche.model.tracker.errors import is_error
 from cloche.model.tracker.flows import opening_packet, turn_round
 from worlds import TIMES
 
@@ -53,7 +52,7 @@ def test_nothing_passes_that_policy_forbids(found: tuple[State, list[Event]]) ->
     """What a packet opens or moves on is a flow that the active generation allows as it was opened."""
     for moment, packet, decision, before in results(*found):
         later = packet.fragment is not None and packet.fragment.offset > 0
-        if decision.verdict is not Verdict.ALLOW or is_error(packet) or later:
+        if decision.verdict is not Verdict.ALLOW or packet.is_error or later:
             continue
         fresh = [f for k, f in moment.tracker.flows.items() if before.flows.get(k) != f]
         world = moment.world()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from histories import ACK, FIN, HAIRPIN, HASH_KEY, RST, SYN, History, icmp, tcp, udp
-from policy_worlds import attached, namespace, packet, pod, pods, policy, rule, world
+from policy_worlds import attached, namespace, packet, pod, pods, policy, port, rule, world
 
 from cloche.model.address import format_address, parse_address
 from cloche.model.flow import Decision, Delivery, Packet
@@ -188,6 +188,17 @@ def test_hairpin_is_judged_as_itself() -> None:
     )
 
 
+def test_a_hairpin_opened_in_mid_connection_is_judged_as_itself() -> None:
+    """Also when its receiver opened it: the reserved address is nobody's to be judged by."""
+    turned = policy("x/p", pods(where="x"), ingress=[rule(pods(where="x", app="a"), ports=[port(40000)])])
+    one = taking(history(*backends(A), policies=(turned,)), TO_A)
+    assert one.word(tcp(A, FRONT, SYN)) == "ingress-not-allowed"
+    assert one.word(tcp(A, FRONT, ACK)) == "allow"
+    assert (
+        one.flip(policy("x/p", pods(where="x"), ingress=[])).word(tcp(A, FRONT, ACK)) == "ingress-not-allowed"
+    )
+
+
 def error(source: object, destination: object, quoted: Packet) -> Packet:
     """Port unreachable, about a packet."""
     return icmp(source, destination, 3, 3, 0, quoted=quoted)  # type: ignore[arg-type]
@@ -245,8 +256,8 @@ def test_the_choice_is_the_programs() -> None:
         h ^= h >> 32
     assert choose_backend(HASH_KEY, asked, 7) == (h // 2**32) * 7 // 2**32
     counts = [0] * 7
-    for port in range(7000):
-        counts[choose_backend(HASH_KEY, msgspec.structs.replace(asked, source_port=port), 7)] += 1
+    for number in range(7000):
+        counts[choose_backend(HASH_KEY, msgspec.structs.replace(asked, source_port=number), 7)] += 1
     assert min(counts) > 850
 
 

@@ -136,6 +136,7 @@ def _entry(held: Held, subject: Subject, words: list[Versioned]) -> EndpointEntr
         address6=_first(addresses, ipv4=False),
         slot_first=attachment.number * held.capacity.quota,
         slot_count=held.capacity.quota,
+        mtu=attachment.mtu,
     )
 
 

@@ -154,15 +154,17 @@ def open_id(command: Command, number: int) -> int:
 
 
 SKB_SIZE = 192
-SKB_MARK, SKB_INGRESS_IFINDEX, SKB_IFINDEX, SKB_CB = 8, 36, 40, 48
+SKB_MARK, SKB_INGRESS_IFINDEX, SKB_IFINDEX, SKB_CB, SKB_SEGMENTS, SKB_SEGMENT = 8, 36, 40, 48, 164, 176
 
 
 class SkbContext(NamedTuple):
-    """The fields of ``struct __sk_buff`` that a test run sets and gets back."""
+    """The fields of ``struct __sk_buff`` that a test run sets and gets back. ``segment``: into how many bytes
+    of payload each the packet will be cut, 0: it is one (``gso_size``)."""
 
     ifindex: int
     mark: int = 0
     cb: tuple[int, ...] = (0, 0, 0, 0, 0)
+    segment: int = 0
 
 
 class TestRun(NamedTuple):
@@ -194,6 +196,9 @@ class Runner:
         struct.pack_into("<I", self._context_in, SKB_MARK, context.mark)
         struct.pack_into("<II", self._context_in, SKB_INGRESS_IFINDEX, context.ifindex, context.ifindex)
         struct.pack_into("<5I", self._context_in, SKB_CB, *context.cb)
+        segments = -(-len(frame) // context.segment) if context.segment else 0
+        struct.pack_into("<I", self._context_in, SKB_SEGMENTS, segments)
+        struct.pack_into("<I", self._context_in, SKB_SEGMENT, context.segment)
         data = ctypes.create_string_buffer(frame, len(frame))
         values = (self._fd, 0, len(frame), self.OUT_SIZE, address_of(data), address_of(self._out))
         contexts = (SKB_SIZE, SKB_SIZE, address_of(self._context_in), address_of(self._context_out))

@@ -23,10 +23,10 @@ from cloche.model.address import (
     parse_address,
     parse_block,
 )
-from cloche.model.topology import GATEWAY4, GATEWAY6
+from cloche.model.topology import DEFAULT_MTU, GATEWAY4, GATEWAY6
 
 CONTAINER_DEVICE = "eth0"
-MTU = 1500
+LEAST_MTU, MOST_MTU = 1280, 65535
 LONGEST_NAME = 15
 _ONLINK, _SCOPE_LINK, _NODAD = 4, 253, 2
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
@@ -165,11 +165,16 @@ def create_pair(name: str, peer: str) -> None:
     silence(peer)
 
 
-def create_endpoint_pair(name: str, netns: str, macs: Macs) -> int:
-    """A veth pair, one end here and down, the other ``eth0`` in a named namespace; our end's ifindex."""
-    peer = {"ifname": CONTAINER_DEVICE, "net_ns_fd": netns, "address": mac_text(macs.container), "mtu": MTU}
+def create_endpoint_pair(name: str, netns: str, macs: Macs, mtu: int = DEFAULT_MTU) -> int:
+    """A veth pair, one end here and down, the other ``eth0`` in a named namespace; our end's ifindex.
+
+    ``mtu`` is of both ends. ValueError for less than IPv6 needs (RFC 8200, 5) or more than a veth has.
+    """
+    if not LEAST_MTU <= mtu <= MOST_MTU:
+        raise ValueError(f"an MTU of {mtu}: between {LEAST_MTU} and {MOST_MTU} are possible")
+    peer = {"ifname": CONTAINER_DEVICE, "net_ns_fd": netns, "address": mac_text(macs.container), "mtu": mtu}
     with netlink() as route:
-        route.link("add", ifname=name, kind="veth", address=mac_text(macs.host), mtu=MTU, peer=peer)
+        route.link("add", ifname=name, kind="veth", address=mac_text(macs.host), mtu=mtu, peer=peer)
     set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
     return socket.if_nametoindex(name)
 

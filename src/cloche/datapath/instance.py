@@ -22,7 +22,7 @@ from cloche.datapath.settings import Settings, make_config
 from cloche.datapath.sweep import Sweeper
 from cloche.model.address import Address, Block
 from cloche.model.reasons import Reason
-from cloche.model.topology import Attachment
+from cloche.model.topology import DEFAULT_MTU, Attachment
 from cloche.tables.schema import Capacity, Tables, Write
 
 _STACK, _MARK = "stack", "mark"
@@ -98,24 +98,29 @@ class Datapath:
         return namespaces.netns_path(namespaces.netns_name(self.instance, endpoint))
 
     def attach_endpoint(
-        self, endpoint: str, number: int, incarnation: int, addresses: Sequence[Address]
+        self,
+        endpoint: str,
+        number: int,
+        incarnation: int,
+        addresses: Sequence[Address],
+        mtu: int = DEFAULT_MTU,
     ) -> Attachment:
         """A namespace with its device, closed: the program is on it before it is up.
 
         What a half-made earlier try left under this number or name is made anew. The endpoint passes
-        packets when the tables say that it is open.
+        packets when the tables say that it is open. ``mtu``: of its link; ValueError for an impossible one.
         """
         name, netns = host.endpoint_device(self.instance, number), self.netns_path(endpoint).name
         macs = devices.Macs(b"\x02\xc1" + incarnation.to_bytes(4), b"\x06\xc1" + incarnation.to_bytes(4))
         self._forget(number, netns)
         namespaces.create(netns)
-        ifindex = devices.create_endpoint_pair(name, netns, macs)
+        ifindex = devices.create_endpoint_pair(name, netns, macs, mtu)
         hooks.hook(self.instance, _endpoint_hook(number), self._programs.from_endpoint, ifindex)
         devices.furnish(netns, addresses)
         devices.set_up(name)
         for block in self._outside(addresses):
             devices.add_route(block, self.instance)
-        return Attachment(endpoint, number, incarnation, ifindex, macs.container, macs.host)
+        return Attachment(endpoint, number, incarnation, ifindex, macs.container, macs.host, mtu)
 
     def detach_endpoint(self, attachment: Attachment, addresses: Sequence[Address] = ()) -> None:
         """Remove an endpoint's device, link and namespace; nothing when they are gone.

@@ -27,7 +27,10 @@ FLOW_REPLIED = 32
 FLOW_FIN_LOW = 64
 FLOW_FIN_HIGH = 128
 FLOW_FRONT_HIGH = 256
+ANSWER_NS = 10000000
+ANSWERS_AT_ONCE = 50
 FRAGMENT_WORDS = 128
+FRAGMENTS_EACH = 16
 
 
 class ProtocolSlot(IntEnum):
@@ -141,7 +144,7 @@ class EndpointState(IntEnum):
     OPEN = 2
 
 
-_ENDPOINT = Struct("<QQIIII6s6sI16s16sII8x")
+_ENDPOINT = Struct("<QQIIII6s6sI16s16sIII4x")
 ENDPOINT_SIZE = 96
 ENDPOINT_OFFSETS = {
     "egress": 0,
@@ -157,6 +160,7 @@ ENDPOINT_OFFSETS = {
     "address6": 64,
     "slot_first": 80,
     "slot_count": 84,
+    "mtu": 88,
 }
 
 
@@ -176,6 +180,7 @@ class Endpoint(NamedTuple):
     address6: bytes
     slot_first: int
     slot_count: int
+    mtu: int
 
     def pack(self) -> bytes:
         """Its bytes in a map."""
@@ -193,13 +198,14 @@ class Endpoint(NamedTuple):
             self.address6,
             self.slot_first,
             self.slot_count,
+            self.mtu,
         )
 
     @classmethod
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _ENDPOINT.unpack(raw)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13])
 
 
 _ADDRESS_KEY = Struct("<I16s")
@@ -625,31 +631,44 @@ class Flow(NamedTuple):
         )
 
 
-_OWNER = Struct("<IIQQQ")
-OWNER_SIZE = 32
-OWNER_OFFSETS = {"hand": 0, "used": 4, "event_tokens": 8, "event_time_ns": 16, "events_suppressed": 24}
+_OWNER = Struct("<IIQQQQ")
+OWNER_SIZE = 40
+OWNER_OFFSETS = {
+    "hand": 0,
+    "claims": 4,
+    "event_tokens": 8,
+    "event_time_ns": 16,
+    "events_suppressed": 24,
+    "answers_ns": 32,
+}
 
 
 class Owner(NamedTuple):
-    """``struct owner``, 32 bytes."""
+    """``struct owner``, 40 bytes."""
 
     hand: int
-    used: int
+    claims: int
     event_tokens: int
     event_time_ns: int
     events_suppressed: int
+    answers_ns: int
 
     def pack(self) -> bytes:
         """Its bytes in a map."""
         return _OWNER.pack(
-            self.hand, self.used, self.event_tokens, self.event_time_ns, self.events_suppressed
+            self.hand,
+            self.claims,
+            self.event_tokens,
+            self.event_time_ns,
+            self.events_suppressed,
+            self.answers_ns,
         )
 
     @classmethod
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _OWNER.unpack(raw)
-        return cls(v[0], v[1], v[2], v[3], v[4])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5])
 
 
 _FRAGMENT_KEY = Struct("<II16s16sIB3x")
@@ -687,7 +706,7 @@ class FragmentKey(NamedTuple):
         return cls(v[0], v[1], v[2], v[3], v[4], v[5])
 
 
-_FRAGMENT = Struct("<Q16s16sHHBBBBIII4x128Q")
+_FRAGMENT = Struct("<Q16s16sHHBBBBIIII128Q")
 FRAGMENT_SIZE = 1088
 FRAGMENT_OFFSETS = {
     "seen_ns": 0,
@@ -702,6 +721,7 @@ FRAGMENT_OFFSETS = {
     "endpoint": 48,
     "last": 52,
     "have": 56,
+    "slot": 60,
     "seen": 64,
 }
 
@@ -721,6 +741,7 @@ class Fragment(NamedTuple):
     endpoint: int
     last: int
     have: int
+    slot: int
     seen: tuple[int, ...]
 
     def pack(self) -> bytes:
@@ -738,6 +759,7 @@ class Fragment(NamedTuple):
             self.endpoint,
             self.last,
             self.have,
+            self.slot,
             *self.seen,
         )
 
@@ -745,7 +767,7 @@ class Fragment(NamedTuple):
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _FRAGMENT.unpack(raw)
-        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12:140])
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10], v[11], v[12], v[13:141])
 
 
 class EventKind(IntEnum):

@@ -15,6 +15,7 @@ from cloche.datapath.libbpf import ObjectFile
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import Maps, Programs, pin_directory, pinned_maps, pinned_programs, take_over
 from cloche.errors import MachineError
+from cloche.model.flow import FRAGMENTS_EACH
 from cloche.tables.schema import Capacity
 
 OBJECT = Path(__file__).parent / "cloche.bpf.o"
@@ -49,6 +50,7 @@ def sizes(capacity: Capacity) -> dict[str, int]:
         "flows": capacity.flows,
         "flow_slots": capacity.flow_slots,
         "fragments": capacity.fragments,
+        "fragment_slots": capacity.endpoints * FRAGMENTS_EACH,
         "events": capacity.ring_bytes,
         "counters": capacity.counters,
     }

@@ -39,6 +39,7 @@ class Maps(NamedTuple):
     flow_slots: Map
     owners: Map
     fragments: Map
+    fragment_slots: Map
     events: Map
     counters: Map
     reasons: Map

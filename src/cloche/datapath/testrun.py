@@ -130,15 +130,17 @@ class Engine:
         _zero(maps.reasons)
         if flowed:
             _zero(maps.flow_slots)
+        _zero(maps.fragment_slots)
         EventReader(maps.events.fd).discard()
         self._store(make_config(_DEFAULTS, NO_DEVICE, _KEY))
 
-    def run(self, program: str, frame: bytes, ifindex: int, mark: int = 0) -> Result:
+    def run(self, program: str, frame: bytes, ifindex: int, mark: int = 0, segment: int = 0) -> Result:
         """Run a program (a field of ``pins.Programs``) on a frame that came in on a device.
 
+        ``segment``: as if it were to be cut into that many bytes of payload each, 0: as it is.
         OSError when the kernel refuses the frame (under 14 bytes, over about 3500) or the device.
         """
-        done = self._runners[program].run(frame, bpf.SkbContext(ifindex, mark))
+        done = self._runners[program].run(frame, bpf.SkbContext(ifindex, mark, segment=segment))
         return decode(done)
 
     def close(self) -> None:

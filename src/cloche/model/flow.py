@@ -72,6 +72,19 @@ AGES_NS: dict[Age, int] = {
 configuration entry."""
 
 
+ANSWER_NS, ANSWERS_AT_ONCE = SECOND // 100, 50
+"""How many packets of one endpoint are answered with time exceeded or too big: so many at once, and one more
+for each of these spans. As in ``bpf/types.h``."""
+
+ICMP_ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}
+"""The types that are errors, IPv4's redirect with them."""
+
+
+FRAGMENTS_EACH = 16
+"""How many fragmented packets of one endpoint, or of all that comes from the stack, are followed at a time.
+As in ``bpf/types.h``."""
+
+
 class Fragment(msgspec.Struct, frozen=True):
     """The fragment part of a packet: ``offset`` and ``length`` of its payload in bytes."""
 
@@ -101,6 +114,10 @@ class Packet(msgspec.Struct, frozen=True):
     quoted: Packet | None = None
     fragment: Fragment | None = None
     network: int = DEFAULT_NETWORK
+    ttl: int = 64
+    """TTL or hop limit."""
+    length: int = 0
+    """Bytes from the IP header on; where the kernel will cut it into segments, of the longest one."""
     target: Address | None = None
     """What a neighbour solicitation (ICMPv6 135, hop limit 255, code 0) asks for; else None."""
 
@@ -108,6 +125,11 @@ class Packet(msgspec.Struct, frozen=True):
     def is_icmp(self) -> bool:
         """True for ICMP in IPv4 and ICMPv6 in IPv6; in the other family they are protocols like any other."""
         return self.protocol == (ICMP if is_ipv4(self.source) else ICMPV6)
+
+    @property
+    def is_error(self) -> bool:
+        """True for ICMP errors and IPv4 redirects."""
+        return self.is_icmp and self.icmp >> 8 in ICMP_ERRORS[self.protocol]
 
 
 class Delivery(IntEnum):
@@ -125,7 +147,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     ``source``/``destination`` are after translation, the ports too. The judges of policy alone leave
     ``delivery``, ``endpoint`` (the key of the endpoint delivered to) and ``backend`` (what a service's
-    packet was translated to) as they are; the tracker fills them.
+    packet was translated to) as they are; the tracker fills them. ``ttl`` is what it leaves with.
     """
 
     verdict: Verdict
@@ -140,6 +162,7 @@ class Decision(msgspec.Struct, frozen=True):
     delivery: Delivery = Delivery.NOWHERE
     endpoint: str = ""
     backend: Backend | None = None
+    ttl: int = 0
 
 
 class RuleName(msgspec.Struct, frozen=True, order=True):

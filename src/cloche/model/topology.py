@@ -13,6 +13,9 @@ DEFAULT_NETWORK = 1
 GATEWAY4, GATEWAY6 = parse_address("169.254.1.1"), parse_address("fe80::1")
 """What every endpoint has as its gateway."""
 
+DEFAULT_MTU = 1500
+"""What an endpoint's link takes where nothing else is said, in bytes of IP."""
+
 HAIRPIN4, HAIRPIN6 = parse_address("192.0.0.8"), parse_address("fd00:ffff::ca7e")
 """Reserved: what an endpoint sees itself as when it reaches itself through a service. Not link-local, as
 endpoints may not send there; RFC 7600's dummy address is no host's."""
@@ -144,7 +147,7 @@ class Attachment(msgspec.Struct, frozen=True, tag=True):
 
     ``number`` indexes the endpoints map (1 and up); ``incarnation`` is never reused on this host;
     ``ifindex`` and ``mac`` (6 bytes, the container's side) are of the veth; ``gateway_mac`` is the
-    host side's.
+    host side's; ``mtu`` the link's, in bytes of IP.
     """
 
     endpoint: str
@@ -153,6 +156,7 @@ class Attachment(msgspec.Struct, frozen=True, tag=True):
     ifindex: int
     mac: bytes
     gateway_mac: bytes
+    mtu: int = DEFAULT_MTU
 
     @property
     def key(self) -> str:

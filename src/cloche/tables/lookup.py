@@ -244,7 +244,8 @@ class TablesWorld:
         name = self._names.get(number, "")
         if entry is None:
             return Place(PlaceKind.ENDPOINT, name)
-        return Place(PlaceKind.ENDPOINT, name, entry.incarnation, entry.state == ENDPOINT_OPEN)
+        there = entry.state == ENDPOINT_OPEN
+        return Place(PlaceKind.ENDPOINT, name, entry.incarnation, there, entry.mtu)
 
 
 FLAGGED = {

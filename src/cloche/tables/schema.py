@@ -94,7 +94,8 @@ class PrefixEntry(NamedTuple):
 
 
 class EndpointEntry(NamedTuple):
-    """One entry of the endpoints map; ``state`` is ENDPOINT_* (0 absent, 1 closed, 2 open)."""
+    """One entry of the endpoints map; ``state`` is ENDPOINT_* (0 absent, 1 closed, 2 open); ``mtu`` is its
+    link's, 0: not known."""
 
     egress: Versioned
     ingress: Versioned
@@ -109,6 +110,7 @@ class EndpointEntry(NamedTuple):
     address6: bytes
     slot_first: int
     slot_count: int
+    mtu: int = 0
 
 
 class SetEntry(NamedTuple):
@@ -198,7 +200,7 @@ class Capacity(msgspec.Struct, frozen=True):
     flows: int = 262144
     flow_slots: int = 1024 * 1024
     quota: int = 1024
-    fragments: int = 1024
+    fragments: int = 4096
     affinity: int = 65536
     counters: int = 65536
     names: int = 4096

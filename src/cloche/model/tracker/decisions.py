@@ -45,4 +45,5 @@ def passed(
         delivery=delivery,
         endpoint=endpoint,
         backend=backend,
+        ttl=packet.ttl,
     )

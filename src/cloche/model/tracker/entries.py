@@ -145,6 +145,8 @@ class Tracker(msgspec.Struct, frozen=True):
     translations: Mapping[FlowKey, Translation] = {}
     affinity: Mapping[AffinityKey, Affinity] = {}
     fragments: Mapping[FragmentKey, Fragments] = {}
+    answers: Mapping[str, int] = {}
+    """Until when, in ns, an endpoint's share of answers is used up."""
 
     def evict(self, key: FlowKey | AffinityKey | FragmentKey) -> Tracker:
         """Forget one entry, as the program was seen to; forgetting what is not there is nothing."""
@@ -153,6 +155,7 @@ class Tracker(msgspec.Struct, frozen=True):
             without(self.translations, key),
             without(self.affinity, key),
             without(self.fragments, key),
+            self.answers,
         )
 
     def flow(self, key: FlowKey, now_ns: int) -> Flow | None:

@@ -9,7 +9,7 @@ import msgspec
 from cloche.model.address import Address
 from cloche.model.flow import Decision, Entry, Packet, Verdict
 from cloche.model.reasons import Reason
-from cloche.model.topology import ICMP, ICMPV6
+from cloche.model.topology import ICMP
 from cloche.model.tracker.decisions import denied
 from cloche.model.tracker.entries import Flow, FlowKind, Side, Tracker, flow_key
 from cloche.model.tracker.flows import judged_again
@@ -17,7 +17,6 @@ from cloche.model.tracker.routes import Route, deliver, sides
 from cloche.model.tracker.services import belongs, route_to
 from cloche.model.tracker.world import PlaceKind, World
 
-ERRORS = {ICMP: (3, 4, 5, 11, 12), ICMPV6: (1, 2, 3, 4)}
 REDIRECT = 5
 
 
@@ -27,11 +26,6 @@ class Related(NamedTuple):
     flow: Flow
     source: Address
     destination: Address
-
-
-def is_error(packet: Packet) -> bool:
-    """True for ICMP errors and IPv4 redirects."""
-    return packet.is_icmp and packet.icmp >> 8 in ERRORS[packet.protocol]
 
 
 def relate(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> Decision:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from cloche.model.address import is_ipv4
-from cloche.model.flow import Decision, Delivery, Entry, Fragment, Packet, Verdict
+from cloche.model.flow import FRAGMENTS_EACH, Decision, Delivery, Entry, Fragment, Packet, Verdict
 from cloche.model.reasons import Reason
 from cloche.model.topology import SCTP, TCP, UDP
 from cloche.model.tracker.decisions import DIRECTIONS, denied
 from cloche.model.tracker.entries import FragmentKey, Fragments, Tracker, having, without
+from cloche.model.tracker.hops import enter, lowered
 from cloche.model.tracker.world import World
 
 LONGEST = 65535
@@ -41,13 +42,21 @@ def refused(tracker: Tracker, key: FragmentKey, packet: Packet, now_ns: int) -> 
         return denied(packet, Reason.MALFORMED)
     entry = tracker.fragment(key, now_ns)
     if part.offset == 0:
-        whole_header = part.length >= upper_header(packet)
-        return None if entry is None and whole_header else denied(packet, Reason.FRAGMENT_OVERLAP)
+        if entry is not None or part.length < upper_header(packet):
+            return denied(packet, Reason.FRAGMENT_OVERLAP)
+        full = followed(tracker, key, now_ns) >= FRAGMENTS_EACH
+        return denied(packet, Reason.FRAGMENT_TABLE_FULL) if full else None
     if entry is None:
         return denied(packet, Reason.FRAGMENT_FIRST_MISSING)
     if entry.seen & bits(part):
         return denied(packet, Reason.FRAGMENT_OVERLAP)
     return None
+
+
+def followed(tracker: Tracker, key: FragmentKey, now_ns: int) -> int:
+    """How many fragmented packets of the same sender are followed now."""
+    mine = (other for other in tracker.fragments if other.incarnation == key.incarnation)
+    return sum(tracker.fragment(other, now_ns) is not None for other in mine)
 
 
 def upper_header(packet: Packet) -> int:
@@ -92,6 +101,10 @@ def take(world: World, tracker: Tracker, key: FragmentKey, packet: Packet) -> tu
         to = world.place(packet.network, entry.destination)
         if to.endpoint != entry.endpoint or not to.open:
             decision = denied(packet, Reason.CLOSED)
+        else:
+            decision = enter(packet, to) or msgspec.structs.replace(decision, ttl=lowered(packet).ttl)
+    elif entry.delivery is Delivery.STACK:
+        decision = msgspec.structs.replace(decision, ttl=packet.ttl)
     have = entry.have + part.length
     last = entry.last if part.more else part.offset + part.length
     if last and have >= last:

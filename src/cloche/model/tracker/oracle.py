@@ -70,7 +70,8 @@ class OracleWorld:
         attachment = self.state.attachments.get(key)
         if attachment is None:
             return None
-        return Place(PlaceKind.ENDPOINT, key, attachment.incarnation, key in self.state.endpoints)
+        there = key in self.state.endpoints
+        return Place(PlaceKind.ENDPOINT, key, attachment.incarnation, there, attachment.mtu)
 
     def place(self, network: int, address: Address) -> Place:
         """As ``World``."""

@@ -11,6 +11,7 @@ from cloche.model.reasons import Reason
 from cloche.model.topology import ICMP, ICMPV6, SCTP, TCP, UDP, Backend
 from cloche.model.tracker.decisions import denied, passed
 from cloche.model.tracker.entries import Flow, FlowKey, Front, Side, flow_key
+from cloche.model.tracker.hops import enter, lowered
 from cloche.model.tracker.world import Place, PlaceKind, World
 
 PORTED = (TCP, UDP, SCTP)
@@ -83,7 +84,9 @@ def deliver(world: World, route: Route, flow: Flow | None) -> Decision:
     if place.kind is PlaceKind.ENDPOINT:
         if not place.open:
             return denied(packet, Reason.CLOSED)
-        return passed(packet, Delivery.ENDPOINT, place.endpoint, route.backend)
+        return enter(packet, place) or passed(
+            lowered(packet), Delivery.ENDPOINT, place.endpoint, route.backend
+        )
     if packet.entry is Entry.ENDPOINT and place.kind in (PlaceKind.HOST, PlaceKind.OUTSIDE):
         return passed(packet, Delivery.STACK, backend=route.backend)
     return denied(packet, Reason.UNKNOWN_DESTINATION)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from cloche.model.flow import Decision, Packet
 from cloche.model.tracker.checks import entrance
 from cloche.model.tracker.entries import Tracker
-from cloche.model.tracker.errors import is_error, relate
+from cloche.model.tracker.errors import relate
 from cloche.model.tracker.flows import carry
 from cloche.model.tracker.fragments import fragment_key, is_fragment, leave, refused, take
+from cloche.model.tracker.hops import answered
 from cloche.model.tracker.routes import Route, sides
 from cloche.model.tracker.services import remember, translate
 from cloche.model.tracker.world import PlaceKind, World
@@ -18,6 +19,12 @@ def step(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> tuple[D
     decision = entrance(world, packet)
     if decision is not None:
         return decision, tracker
+    decision, tracker = _carried(world, tracker, packet, now_ns)
+    return answered(world, tracker, packet, decision, now_ns)
+
+
+def _carried(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> tuple[Decision, Tracker]:
+    """A packet that may come in: a part of one, or a whole one."""
     if packet.fragment is None or not is_fragment(packet):
         return _whole(world, tracker, packet, now_ns)
     key = fragment_key(world, packet, packet.fragment)
@@ -32,7 +39,7 @@ def step(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> tuple[D
 
 def _whole(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> tuple[Decision, Tracker]:
     """A packet with its upper header: an ICMP error, one to a service, or any other."""
-    if is_error(packet):
+    if packet.is_error:
         return relate(world, tracker, packet, now_ns), tracker
     if world.place(packet.network, packet.destination).kind is not PlaceKind.SERVICE:
         carried = carry(world, tracker, Route(packet, *sides(world, packet)), now_ns)

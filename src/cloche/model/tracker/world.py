@@ -30,12 +30,14 @@ class PlaceKind(Enum):
 
 
 class Place(NamedTuple):
-    """An address's kind; for an ENDPOINT its key, incarnation (never 0) and whether it is open."""
+    """An address's kind; for an ENDPOINT its key, incarnation (never 0), whether it is open, and its link's
+    MTU (0: not known)."""
 
     kind: PlaceKind
     endpoint: str = ""
     incarnation: int = 0
     open: bool = False
+    mtu: int = 0
 
 
 class ServiceView(NamedTuple):
