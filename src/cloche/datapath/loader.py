@@ -9,11 +9,12 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from cloche.datapath import bpf, machine
+from cloche.config import Loader
+from cloche.datapath import bpf, hooks, machine
 from cloche.datapath.layout import ATOMS_SIZE
 from cloche.datapath.libbpf import ObjectFile
 from cloche.datapath.maps import Map
-from cloche.datapath.pins import Maps, Programs, pin_directory, pinned_maps, pinned_programs, take_over
+from cloche.datapath.pins import MARK, Maps, Programs, pin_directory, pinned_maps, pinned_programs, unmark
 from cloche.errors import MachineError
 from cloche.tables.schema import Capacity
 
@@ -73,7 +74,9 @@ def load_unpinned(capacity: Capacity, path: Path = OBJECT) -> Loaded:
     return _load(path, capacity, None)
 
 
-def open_instance(instance: str, capacity: Capacity, path: Path = OBJECT) -> Loaded:
+def open_instance(
+    instance: str, capacity: Capacity, path: Path = OBJECT, loader: Loader = Loader.AUTO
+) -> Loaded:
     """Adopt what the instance has pinned, or make it and pin it.
 
     Programs are loaded only where those pinned came from another object file. Pinned maps keep their
@@ -85,6 +88,7 @@ def open_instance(instance: str, capacity: Capacity, path: Path = OBJECT) -> Loa
     directory = pin_directory(instance)
     for part in ("maps", "programs", "links"):
         (directory / part).mkdir(parents=True, exist_ok=True)
+    hooks.settle(instance, loader)
     maps = pinned_maps(directory)
     if maps is not None and (programs := pinned_programs(directory, digest(path))) is not None:
         return Loaded(maps, programs, capacity_of(maps), True)
@@ -94,8 +98,24 @@ def open_instance(instance: str, capacity: Capacity, path: Path = OBJECT) -> Loa
             bpf.pin(handle.fd, str(directory / "maps" / name))
     else:
         maps.close()
-    take_over(loaded.programs, directory, digest(path))
+    take_over(instance, loaded.programs, digest(path))
     return loaded._replace(adopted=maps is not None)
+
+
+def take_over(instance: str, programs: Programs, digest: str) -> None:
+    """Put the programs in the place of those of the same name, each in one step, and pin them.
+
+    Killed anywhere in between, the next start finds no mark and does it again.
+    """
+    directory = pin_directory(instance)
+    unmark(directory)
+    for name, fd in programs._asdict().items():
+        hooks.swap(instance, name, fd)
+        fresh = directory / "programs" / f"{name}_new"
+        fresh.unlink(missing_ok=True)
+        bpf.pin(fd, str(fresh))
+        fresh.rename(directory / "programs" / name)
+    (directory / f"{MARK}{digest}").mkdir()
 
 
 def digest(path: Path) -> str:

@@ -10,12 +10,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from cloche.datapath import bpf, links, machine
+from cloche.datapath import bpf, machine
 from cloche.datapath.maps import Map, open_map
 from cloche.errors import MachineError
 
 PINS = machine.BPFFS / "cloche"
-_MARK = "object-"
+MARK = "object-"
 
 
 class Maps(NamedTuple):
@@ -87,39 +87,15 @@ def pinned_maps(directory: Path) -> Maps | None:
 def pinned_programs(directory: Path, digest: str) -> Programs | None:
     """The pinned programs when all are there and came from the object file of this digest."""
     paths = {name: directory / "programs" / name for name in Programs._fields}
-    if not (directory / f"{_MARK}{digest}").is_dir() or not all(path.exists() for path in paths.values()):
+    if not (directory / f"{MARK}{digest}").is_dir() or not all(path.exists() for path in paths.values()):
         return None
     return Programs(**{name: bpf.get_pinned(str(path)) for name, path in paths.items()})
 
 
-def take_over(programs: Programs, directory: Path, digest: str) -> None:
-    """Put the programs into every link that runs another of the same name, each in one step; pin them.
-
-    Killed anywhere in between, the next start finds no mark and does it again.
-    """
-    _unmark(directory)
-    for name, fd in programs._asdict().items():
-        _swap(name, fd, directory / "links")
-        fresh = directory / "programs" / f"{name}_new"
-        fresh.unlink(missing_ok=True)
-        bpf.pin(fd, str(fresh))
-        fresh.rename(directory / "programs" / name)
-    (directory / f"{_MARK}{digest}").mkdir()
-
-
-def _unmark(directory: Path) -> None:
-    for mark in directory.glob(f"{_MARK}*"):
+def unmark(directory: Path) -> None:
+    """Forget which object file the programs came from: the next start loads them anew."""
+    for mark in directory.glob(f"{MARK}*"):
         mark.rmdir()
-
-
-def _swap(name: str, fd: int, directory: Path) -> None:
-    for pin in directory.iterdir():
-        link = bpf.get_pinned(str(pin))
-        running = bpf.open_id(bpf.Command.PROG_BY_ID, links.info(link).program_id)
-        if bpf.program_info(running).name == name:
-            links.replace_program(link, fd)
-        os.close(running)
-        os.close(link)
 
 
 def remove_pins(instance: str) -> bool:
@@ -132,7 +108,9 @@ def remove_pins(instance: str) -> bool:
             for pin in (directory / part).iterdir():
                 pin.unlink()
             (directory / part).rmdir()
-    _unmark(directory)
+    unmark(directory)
+    for leftover in (*directory.glob("*/*"), *directory.glob("*")):
+        leftover.rmdir()
     directory.rmdir()
     if not any(PINS.iterdir()):
         PINS.rmdir()
