@@ -22,7 +22,7 @@ _DIRECT_ACTION = 1
 _ALL_PROTOCOLS = 3
 _GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
 STAGED, SETTLED = 1, 2
-"""Priorities: what takes over goes before what is there, which is how a switch of many devices is one step."""
+"""Priorities: what is to take over stands before what is there, waiting for the one step of the switch."""
 
 
 class Filter(NamedTuple):

@@ -1,5 +1,5 @@
-"""What this machine can do: the features that the datapath cannot do without or does better with, since which
-kernel each exists, what is lost without it, and whether it is here. ``doctor`` adds what takes longer to find.
+"""What this machine can do: features that the datapath needs or is better with, since which kernel each
+exists, what is lost without it, and whether it is here. ``doctor`` adds what takes longer to find.
 """
 
 from __future__ import annotations
@@ -120,9 +120,9 @@ TABLE: tuple[Feature, ...] = (
         "TCX links",
         "6.6",
         False,
-        "programs are filters on the clsact qdisc: no links, so whoever deletes the qdisc or changes the filter "
-        "takes the program off and nothing holds it; other filters' order is theirs to choose; filters are "
-        "found only in the network namespace of their devices",
+        "programs are filters on the clsact qdisc: whoever deletes the qdisc or the filter takes the program "
+        "off, as no link holds it; each filter is swapped in one step, but others' filters "
+        "can be put before it",
         _tcx,
     ),
 )
@@ -132,7 +132,8 @@ def ask(table: Iterable[Feature]) -> Iterator[Answer]:
     """Every feature of the table, asked of this machine now. Changes nothing."""
     for feature in table:
         found = feature.probe()
-        yield Answer(*feature[:1], found.present, *feature[1:4], found.detail, found.hint)
+        hint = "" if found.present else found.hint
+        yield Answer(feature.name, found.present, *feature[1:4], found.detail, hint)
 
 
 def features() -> Iterator[Answer]:
@@ -144,7 +145,8 @@ def require() -> None:
     """Raise MachineError naming the first feature that is missing and since which kernel it exists."""
     for one in ask(feature for feature in TABLE if feature.needed):
         if one.missing:
-            raise MachineError(f"{one.name} is needed (kernel {one.since} or newer): {one.hint}")
+            since = "" if one.since == "any" else f" (kernel {one.since} or newer)"
+            raise MachineError(f"{one.name} is needed{since}: {one.hint}")
 
 
 def _filesystems() -> set[str]:
