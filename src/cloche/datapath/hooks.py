@@ -9,6 +9,7 @@ before the filter and removed after it, so whatever is on a device is known, whe
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from cloche.config import Loader
 from cloche.datapath import bpf, filters, links
 from cloche.datapath.links import Hook
 from cloche.datapath.machine import has_tcx
-from cloche.datapath.pins import pin_directory
+from cloche.datapath.pins import NEXT, pin_directory
 from cloche.errors import MachineError
 
 SECTION = "filters"
@@ -143,6 +144,57 @@ def hook_names(instance: str) -> list[str]:
     return sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
 
 
+def stage(instance: str, programs: Mapping[str, int]) -> None:
+    """Put these programs, by name, before those of the same name on their devices. Nothing of it outlives
+    ``unstage``, which also takes off what a start that was killed left."""
+    if loader_of(instance) is Loader.CLSACT:
+        for there in placed(instance):
+            name = _filter_name(instance, there.name)
+            found = filters.find(name, there.ifindex)
+            if found is not None and found.program in programs:
+                place = (there.ifindex, there.where, filters.STAGED)
+                filters.attach(name, programs[found.program], *place)
+        return
+    for there in placed(instance):
+        name = _running(_pin(instance, there.name))
+        if there.ifindex and name in programs:
+            fd = links.attach(programs[name], there.ifindex, there.where, links.F_BEFORE)
+            try:
+                bpf.pin(fd, str(pin_directory(instance) / NEXT / "links" / there.name))
+            finally:
+                os.close(fd)
+
+
+def unstage(instance: str) -> None:
+    """Take off what ``stage`` put there; nothing when there is nothing."""
+    if loader_of(instance) is Loader.CLSACT:
+        for there in placed(instance):
+            found = filters.find(_filter_name(instance, there.name), there.ifindex, filters.STAGED)
+            if found is not None:
+                filters.detach(found)
+    directory = pin_directory(instance) / NEXT / "links"
+    for pin in directory.iterdir() if directory.is_dir() else ():
+        fd = bpf.get_pinned(str(pin))
+        try:
+            links.detach(fd)
+        finally:
+            os.close(fd)
+        pin.unlink()
+
+
+def _running(pin: Path) -> str:
+    """The name of the program that a pinned link runs."""
+    link = bpf.get_pinned(str(pin))
+    try:
+        running = bpf.open_id(bpf.Command.PROG_BY_ID, links.info(link).program_id)
+    finally:
+        os.close(link)
+    try:
+        return bpf.program_info(running).name
+    finally:
+        os.close(running)
+
+
 def swap(instance: str, program: str, program_fd: int) -> None:
     """Put a program in the place of every one of the same name (``program``), each in one step."""
     if loader_of(instance) is Loader.CLSACT:
@@ -152,11 +204,9 @@ def swap(instance: str, program: str, program_fd: int) -> None:
                 filters.replace(found, program_fd)
         return
     for pin in (pin_directory(instance) / "links").iterdir():
-        link = bpf.get_pinned(str(pin))
-        try:
-            running = bpf.open_id(bpf.Command.PROG_BY_ID, links.info(link).program_id)
-            if bpf.program_info(running).name == program:
+        if _running(pin) == program:
+            link = bpf.get_pinned(str(pin))
+            try:
                 links.replace_program(link, program_fd)
-            os.close(running)
-        finally:
-            os.close(link)
+            finally:
+                os.close(link)

@@ -1,7 +1,8 @@
 """What outlives the agent: pinned maps, programs and links, and how a restart finds them again.
 
 They stand at /sys/fs/bpf/cloche/<instance>/{maps,programs,links}/NAME; the empty folder
-``object-<digest>`` beside them tells which object file the programs came from.
+``object-<digest>`` beside them tells which object file the programs came from. ``next/`` holds what is to
+take over while a layout changes (``upgrade``).
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import NamedTuple
 
 from cloche.datapath import bpf, machine
 from cloche.datapath.maps import Map, open_map
-from cloche.errors import MachineError
 
 PINS = machine.BPFFS / "cloche"
+NEXT = "next"
 MARK = "object-"
 
 
@@ -68,20 +69,17 @@ def pin_directory(instance: str) -> Path:
     return PINS / instance
 
 
-def pinned_maps(directory: Path) -> Maps | None:
-    """The pinned maps, or None. Maps are pinned before programs, so where there are no programs, maps
-    are those of a start that was killed half-way: they are swept away.
-
-    Raises MachineError when another version's maps are pinned.
+def pinned_maps(directory: Path) -> dict[str, Map]:
+    """The pinned maps by name, none when there is no instance yet; those of another version may be fewer or
+    more. Maps are pinned before programs, so where there are no programs, maps are those of a start that
+    was killed half-way: they are swept away.
     """
-    names = {entry.name for entry in (directory / "maps").iterdir()}
+    pins = sorted((directory / "maps").iterdir())
     if any((directory / "programs").iterdir()):
-        if names == set(Maps._fields):
-            return Maps(**{name: open_map(str(directory / "maps" / name)) for name in names})
-        raise MachineError(f"what is pinned at {directory} has other maps: another version made it")
-    for name in names:
-        (directory / "maps" / name).unlink()
-    return None
+        return {pin.name: open_map(str(pin)) for pin in pins}
+    for pin in pins:
+        pin.unlink()
+    return {}
 
 
 def pinned_programs(directory: Path, digest: str) -> Programs | None:
@@ -103,15 +101,19 @@ def remove_pins(instance: str) -> bool:
     directory = pin_directory(instance)
     if not machine.is_bpffs(machine.BPFFS) or not directory.is_dir():
         return False
-    for part in ("links", "programs", "maps"):
-        if (directory / part).is_dir():
-            for pin in (directory / part).iterdir():
-                pin.unlink()
-            (directory / part).rmdir()
-    unmark(directory)
-    for leftover in (*directory.glob("*/*"), *directory.glob("*")):
-        leftover.rmdir()
-    directory.rmdir()
+    sweep(directory)
     if not any(PINS.iterdir()):
         PINS.rmdir()
     return True
+
+
+def sweep(directory: Path) -> None:
+    """Remove a folder of pins with all that is in it; nothing when there is none."""
+    if not directory.is_dir():
+        return
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            sweep(entry)
+        else:
+            entry.unlink()
+    directory.rmdir()
