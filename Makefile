@@ -22,7 +22,8 @@ kernel: ## the real program by test-run (root)
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks
 
-docs: ## write docs/cli.md and docs/architecture.svg anew
+docs: ## write docs/cli.md, docs/kernels.md and docs/architecture.svg anew
 	$(PYTHON) tools/generate.py
 	$(PYTHON) tools/cli_reference.py
+	$(PYTHON) tools/kernels.py
 	$(PYTHON) tools/draw.py

@@ -163,6 +163,8 @@ SEC("tc") int from_endpoint(struct __sk_buff *skb)
 
 	if (!p || !settings)
 		return TC_ACT_SHOT;
+	if (is_waiting())
+		return PASS_ON;
 	begin(p, settings);
 	endpoint_packet(skb, p, settings);
 	return finish(skb, p, settings);
@@ -175,6 +177,8 @@ SEC("tc") int from_stack(struct __sk_buff *skb)
 
 	if (!p || !settings)
 		return TC_ACT_SHOT;
+	if (is_waiting())
+		return PASS_ON;
 	begin(p, settings);
 	stack_packet(skb, p, settings);
 	return finish(skb, p, settings);

@@ -151,6 +151,7 @@ struct packet {
 	__u64 swept_ns;           /* when this CPU last looked for expired fragments */
 	__u8 bytes[384];          /* headers that are read or put together */
 	__u8 more_bytes[64];
+	__u8 old_key[OLD_KEY_ROOM];
 };
 
 struct {

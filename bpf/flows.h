@@ -6,6 +6,7 @@
 
 #include "hops.h"
 #include "policy.h"
+#include "upgrade.h"
 
 #define NO_SLOT 0xffffffff
 #define SLOT_PROBES 8
@@ -442,7 +443,7 @@ INLINE int is_from_front(const struct packet *p, const struct flow *flow)
 /* What the flow table says; p->source, p->destination and p->key are set. */
 INLINE int track(struct packet *p, const struct config *settings)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, &p->key);
+	struct flow *flow = find_flow(p, &p->key);
 	__u32 again = 0, turned_back;
 
 	if (!flow || !is_live(flow, p->now, settings))

@@ -103,7 +103,7 @@ INLINE struct flow *about_reply(struct packet *p, const struct config *settings,
 	struct flow *known, *flow;
 
 	p->client_is_low = make_key(&p->translation, p, &quote->destination, &quote->source, FLOW_TRANSLATION);
-	known = bpf_map_lookup_elem(&flows, &p->translation);
+	known = find_flow(p, &p->translation);
 	if (!known || !is_live(known, p->now, settings))
 		return 0;
 	copy16(quote->out.source, known->service_address);
@@ -121,7 +121,7 @@ INLINE struct flow *about_reply(struct packet *p, const struct config *settings,
 	copy16(p->out.destination, quote->out.source);
 	p->rewritten = 1;
 	p->sender_is_low = make_key(&p->key, p, &quote->source, &quote->destination, FLOW_PLAIN);
-	flow = bpf_map_lookup_elem(&flows, &p->key);
+	flow = find_flow(p, &p->key);
 	if (!flow || !is_live(flow, p->now, settings) || !(flow->flags & FLOW_TRANSLATED) ||
 	    !same16(flow->service_address, quote->wire.source) || flow->service_port != quote->wire.source_port)
 		return 0;
@@ -134,7 +134,7 @@ INLINE struct flow *about_sent(struct packet *p, const struct config *settings, 
 	struct flow *flow;
 
 	p->sender_is_low = make_key(&p->key, p, &quote->source, &quote->destination, FLOW_PLAIN);
-	flow = bpf_map_lookup_elem(&flows, &p->key);
+	flow = find_flow(p, &p->key);
 	if (!flow || !is_live(flow, p->now, settings))
 		return 0;
 	if (!(flow->flags & FLOW_TRANSLATED) || is_from_front(p, flow))

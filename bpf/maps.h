@@ -12,6 +12,21 @@ const volatile __u32 max_classes = 4096;
 /* The network of what comes in from the uplinks. */
 const volatile __u32 uplink_network = 1;
 
+/* While a new layout takes over (docs/design/upgrades.md): programs wait for the gate, and flows that are
+ * not there yet are brought from the table of the layout before. Else all of this is zero, and the
+ * verifier leaves out what it guards. */
+const volatile __u32 has_gate = 0;
+const volatile __u32 has_old_flows = 0;
+/* For each byte of an old key where it is in ours, and of our flow where it is in an old one: its place + 1,
+ * 0: nowhere. */
+#define OLD_KEY_ROOM 128
+#define FLOW_ROOM 255
+const volatile __u8 old_key_from[OLD_KEY_ROOM] = {};
+const volatile __u8 flow_from[FLOW_ROOM] = {};
+const volatile __u32 old_flow_size = 0;
+/* So that the object tells of this layout too. */
+const volatile struct event layout_of_events = {};
+
 #define ARRAY_MAP(name, value_type, entries, flags) \
 	struct { \
 		__uint(type, BPF_MAP_TYPE_ARRAY); \
@@ -50,6 +65,8 @@ KEYED_MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment, 40
 ARRAY_MAP(fragment_slots, struct fragment_key, 1024 * FRAGMENTS_EACH, 0);
 KEYED_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 65536, 0);
 KEYED_MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, REASON_COUNT, 0);
+ARRAY_MAP(gate, __u32, 1, BPF_F_MMAPABLE);
+KEYED_MAP(old_flows, BPF_MAP_TYPE_HASH, __u32, __u32, 1, BPF_F_NO_PREALLOC);
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1024 * 1024);

@@ -56,7 +56,7 @@ INLINE void turn_to_backend(struct packet *p, const struct config *settings)
 /* A SYN whose translated flow is not live, closing or cut begins anew. */
 INLINE int is_over(struct packet *p, const struct config *settings)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, &p->key);
+	struct flow *flow = find_flow(p, &p->key);
 
 	return !flow || !is_live(flow, p->now, settings) || flow->age == AGE_TCP_CLOSING || flow->age == AGE_CUT;
 }
@@ -66,7 +66,7 @@ enum kept { KEPT, NOT_KEPT, KEPT_GONE };
 
 INLINE enum kept keep_backend(struct packet *p, const struct config *settings)
 {
-	struct flow *known = bpf_map_lookup_elem(&flows, &p->translation);
+	struct flow *known = find_flow(p, &p->translation);
 
 	if (!known || !is_live(known, p->now, settings))
 		return NOT_KEPT;
@@ -124,7 +124,7 @@ INLINE int choose_backend(struct packet *p, const struct config *settings, __u32
 /* A live flow under the translated addresses must be of this service's address and port. */
 INLINE int clashes(struct packet *p, const struct config *settings)
 {
-	struct flow *flow = bpf_map_lookup_elem(&flows, &p->key);
+	struct flow *flow = find_flow(p, &p->key);
 
 	if (!flow || !is_live(flow, p->now, settings))
 		return 0;
@@ -135,7 +135,7 @@ INLINE int clashes(struct packet *p, const struct config *settings)
 /* The translation of a live flow lives as that does, and learns the service's epoch. */
 INLINE int keep_translation(struct packet *p, const struct config *settings)
 {
-	struct flow *known = bpf_map_lookup_elem(&flows, &p->translation);
+	struct flow *known = find_flow(p, &p->translation);
 	struct flow *flow;
 
 	if (known && known->service_port == p->out.destination_port &&
@@ -149,7 +149,7 @@ INLINE int keep_translation(struct packet *p, const struct config *settings)
 		}
 		return 1;
 	}
-	flow = bpf_map_lookup_elem(&flows, &p->key);
+	flow = find_flow(p, &p->key);
 	if (!flow)
 		return 0;
 	__builtin_memcpy(&p->fresh, flow, sizeof(*flow));

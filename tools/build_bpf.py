@@ -26,8 +26,8 @@ def is_stale() -> bool:
     return any(source.stat().st_mtime > made for source in (*SOURCES.iterdir(), Path(__file__)))
 
 
-def build(output: Path = OBJECT) -> None:
-    """Compile, and strip the debugging information (BTF stays) where a strip for BPF is at hand.
+def build(output: Path = OBJECT, sources: Path = SOURCES) -> None:
+    """Compile ``sources``, and strip the debugging information (BTF stays) where a strip for BPF is at hand.
 
     Written in one step: whoever loads the object meanwhile gets the old one or the new one. Raises
     CalledProcessError with the compiler's words on standard error.
@@ -39,7 +39,7 @@ def build(output: Path = OBJECT) -> None:
     command = [sys.executable, "-m", "ziglang", "clang", *FLAGS, f"-ffile-prefix-map={ROOT}=."]
     for name in ("any-linux-any", "x86-linux-any"):
         command += ["-isystem", str(includes / name)]
-    command += ["-c", str(SOURCES / "cloche.bpf.c"), "-o", str(fresh)]
+    command += ["-c", str(sources / "cloche.bpf.c"), "-o", str(fresh)]
     subprocess.run(command, check=True, cwd=ROOT, stdin=subprocess.DEVNULL)
     strip = next(filter(None, map(shutil.which, STRIPS)), None)
     if strip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,14 @@ DNS_OFFSET = 10
 """The resolver's service has the tenth address of each service range, as in Kubernetes' own installers."""
 
 
+class Loader(StrEnum):
+    """How programs get on devices: TCX links, filters on the clsact qdisc, or what the kernel has."""
+
+    AUTO = "auto"
+    TCX = "tcx"
+    CLSACT = "clsact"
+
+
 class Config(msgspec.Struct, frozen=True):
     """What an instance is made with; kept on disk, so that a restart finds the same.
 
@@ -30,6 +39,7 @@ class Config(msgspec.Struct, frozen=True):
     service_ranges: tuple[Block, ...] = DEFAULT_SERVICE_RANGES
     capacity: Capacity = Capacity()
     flow_history: int = 4096
+    loader: Loader = Loader.AUTO
     root: str = "/"
 
     @property

@@ -11,6 +11,7 @@ import pytest
 
 from cloche.agent.client import AgentError, Client
 from cloche.agent.processes import has_ended
+from cloche.config import Loader
 from cloche.datapath import devices, namespaces
 from cloche.errors import NotRunningError
 from e2e.agent_lab import (
@@ -37,15 +38,19 @@ class Running(NamedTuple):
     web: str
 
 
+LOADERS = pytest.mark.parametrize("up", [Loader.AUTO, Loader.CLSACT], indirect=True)
+
+
 @pytest.fixture
-def up(host: Machine) -> Iterator[Running]:
-    """Three pods and a policy."""
-    instance = host.instance()
+def up(host: Machine, request: pytest.FixtureRequest) -> Iterator[Running]:
+    """Three pods and a policy, on the kernel's own loader or the one that the test names."""
+    instance = host.instance(loader=getattr(request, "param", Loader.AUTO))
     with instance.start() as client:
         replace(client, WORLD)
         yield Running(instance, client, addresses(client, "web")[0])
 
 
+@LOADERS
 def test_killed_agent_leaves_traffic_and_is_adopted(up: Running) -> None:
     """kill -9: open connections go on, new ones are judged; the next agent writes and cuts nothing."""
     before = up.client.status()
@@ -162,6 +167,7 @@ def test_damaged_store_is_said_and_the_datapath_kept(up: Running, file: str) -> 
     assert leftovers(up.instance) == []
 
 
+@LOADERS
 def test_strays_of_a_killed_agent_are_removed(up: Running) -> None:
     """A link and a namespace that nobody knows, as a kill in the middle leaves them, go at the next start."""
     name = up.instance.config.instance
@@ -175,6 +181,7 @@ def test_strays_of_a_killed_agent_are_removed(up: Running) -> None:
         assert up.instance.reaches("friend", up.web)
 
 
+@LOADERS
 def test_lost_namespace_is_made_again(up: Running) -> None:
     """A pod whose namespace went while the agent was dead is there again at the start, address kept."""
     before = endpoint(up.client, "web")

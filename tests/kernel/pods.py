@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from cloche.config import Loader
 from cloche.datapath import Datapath, Settings
 from cloche.datapath.layout import EndpointState
 from cloche.datapath.namespaces import call_in, create, netns_path
@@ -133,9 +134,15 @@ def service_writes(key: ServiceKey, number: int, backends: Sequence[tuple[Addres
 class OpenHost:
     """An instance on this host, with a generation that allows everything, and pods by number."""
 
-    def __init__(self, instance: str, ranges: Sequence[Block] = RANGES, generation: int = 1) -> None:
+    def __init__(
+        self,
+        instance: str,
+        ranges: Sequence[Block] = RANGES,
+        generation: int = 1,
+        loader: Loader = Loader.AUTO,
+    ) -> None:
         self.instance, self.generation = instance, generation
-        self.datapath = Datapath.open(instance, SMALL)
+        self.datapath = Datapath.open(instance, SMALL, how=loader)
         self.datapath.prepare_host((*ranges, *SERVICE_RANGES) if ranges is RANGES else ranges)
         self.datapath.configure(Settings())
         self.write(fixed_writes(ranges))

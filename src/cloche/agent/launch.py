@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+import msgspec
+
 from cloche.agent.client import AgentError, Client, connect
 from cloche.agent.disk import Disk
-from cloche.config import Config, check
+from cloche.config import Config, Loader, check
 from cloche.errors import Finding, InputError, MachineError, NotRunningError
 
 READY_SECONDS = 60.0
@@ -23,7 +25,7 @@ __all__ = ["AgentError", "Client", "connect", "start"]
 def start(config: Config) -> Client:
     """A client of the instance's agent, started if it does not run; returns once it answers.
 
-    Raises InputError when the instance exists with other ranges or capacities, MachineError when this
+    Raises InputError when the instance exists with other ranges, capacities or loader, MachineError when this
     machine or user cannot run one, AgentError with the log's last lines when it did not come up.
     """
     check(config)
@@ -33,9 +35,9 @@ def start(config: Config) -> Client:
         return _same(connect(config.instance), config)
     disk = Disk(config)
     kept = disk.load_config()
-    if kept is not None and kept != config:
+    if kept is not None and not _fits(kept, config):
         raise _different(config)
-    disk.save_config(config)
+    disk.save_config(kept or config)
     config.log.parent.mkdir(parents=True, exist_ok=True)
     with config.log.open("ab") as log:
         begin = log.tell()
@@ -52,10 +54,16 @@ def start(config: Config) -> Client:
 
 def _same(client: Client, config: Config) -> Client:
     kept = Disk(config).load_config()
-    if kept is not None and kept != config:
+    if kept is not None and not _fits(kept, config):
         client.close()
         raise _different(config)
     return client
+
+
+def _fits(kept: Config, config: Config) -> bool:
+    """True when the instance is as it is asked for; who leaves the loader open takes the one it has."""
+    loader = kept.loader if config.loader is Loader.AUTO else config.loader
+    return kept == msgspec.structs.replace(config, loader=loader)
 
 
 def _different(config: Config) -> InputError:

@@ -42,7 +42,7 @@ def open_datapath(config: Config) -> Datapath:
     machine.require()
     ranges = (*config.pod_ranges, *config.service_ranges)
     check_overlap(config.instance, ranges)
-    datapath = Datapath.open(config.instance, config.capacity)
+    datapath = Datapath.open(config.instance, config.capacity, how=config.loader)
     for change in datapath.prepare_host(ranges):
         log.warning("the machine was set", sysctl=change.sysctl, old=change.old, new=change.new)
     log.info("uplinks", devices=datapath.attach_uplinks())

@@ -15,7 +15,7 @@ import typer
 from typer._completion_classes import completion_init
 from typer._completion_shared import get_completion_script
 
-from cloche.cli import asking, questions, render, running
+from cloche.cli import asking, doctoring, questions, render, running
 from cloche.errors import ClocheError
 
 EPILOG = "Status: 0 fine, 1 denied or different, 2 bad input, 3 not running."
@@ -61,6 +61,7 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("show", asking.show),
     ("down", running.down),
     ("clean", running.clean),
+    ("doctor", doctoring.doctor),
     ("agent", running.agent),
     ("completion", completion),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from cloche.config import DEFAULT_INSTANCE, DEFAULT_POD_RANGES, DEFAULT_SERVICE_RANGES, Config, check
+from cloche.config import DEFAULT_INSTANCE, DEFAULT_POD_RANGES, DEFAULT_SERVICE_RANGES, Config, Loader, check
 from cloche.errors import Finding, InputError
 from cloche.model.address import Block, parse_block
 
@@ -65,9 +66,19 @@ def configuration(
         instance=instance,
         pod_ranges=ranges("--pod-cidr", pods, DEFAULT_POD_RANGES),
         service_ranges=ranges("--service-cidr", services, DEFAULT_SERVICE_RANGES),
+        loader=loader(),
     )
     check(config)
     return config
+
+
+def loader() -> Loader:
+    """What CLOCHE_LOADER says: auto, tcx or clsact."""
+    text = os.environ.get("CLOCHE_LOADER", Loader.AUTO)
+    if text not in set(Loader):
+        hint = f"one of {', '.join(Loader)}"
+        raise InputError([Finding("environment", 0, "CLOCHE_LOADER", f"{text!r} is no loader", hint)])
+    return Loader(text)
 
 
 def ranges(option: str, texts: Sequence[str], defaults: tuple[Block, ...]) -> tuple[Block, ...]:

@@ -37,6 +37,8 @@ class Command(IntEnum):
     PROG_BY_ID = 13
     MAP_BY_ID = 14
     OBJ_INFO = 15
+    PROG_QUERY = 16
+    BTF_BY_ID = 19
     MAP_LOOKUP_BATCH = 24
     MAP_UPDATE_BATCH = 26
     MAP_DELETE_BATCH = 27

@@ -6,6 +6,7 @@ Follows the kernel's Documentation/bpf/btf.rst, little-endian only; sizes and of
 from __future__ import annotations
 
 import struct
+from collections.abc import Container
 from typing import NamedTuple
 
 INT, ARRAY, STRUCT, UNION, ENUM, TYPEDEF, FUNC_PROTO, VAR, DATASEC, DECL_TAG, ENUM64 = (
@@ -123,9 +124,10 @@ class Btf:
             at += 12 + length
         self._texts = texts
 
-    def structs(self) -> dict[str, StructType]:
-        """Every named struct that is made of scalars and arrays of them, by name."""
-        named = (raw for raw in self._types if raw.kind == STRUCT and raw.name)
+    def structs(self, names: Container[str] | None = None) -> dict[str, StructType]:
+        """The structs of these names, or all, by name. ValueError when one is not made of scalars and
+        arrays of them."""
+        named = (r for r in self._types if r.kind == STRUCT and r.name and (names is None or r.name in names))
         return {raw.name: self._struct(raw) for raw in named}
 
     def enums(self) -> dict[str, EnumType]:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from cloche.datapath import devices, hooks, host, loader, namespaces
+from cloche.config import Loader
+from cloche.datapath import adoption, devices, hooks, host, loader, namespaces
 from cloche.datapath.events import Counter, EventReader, read_counters, read_flows, read_reasons
 from cloche.datapath.host import Change
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
@@ -42,13 +43,19 @@ class Datapath:
         self._reader: EventReader | None = None
 
     @classmethod
-    def open(cls, instance: str, capacity: Capacity, object_path: Path = loader.OBJECT) -> Datapath:
+    def open(
+        cls,
+        instance: str,
+        capacity: Capacity,
+        object_path: Path = loader.OBJECT,
+        how: Loader = Loader.AUTO,
+    ) -> Datapath:
         """Adopt what is pinned, with the capacity it has, else load and pin.
 
         Raises MachineError naming the missing feature and since which kernel it exists, or the
         verifier's words.
         """
-        return cls(instance, loader.open_instance(instance, capacity, object_path))
+        return cls(instance, adoption.open_instance(instance, capacity, object_path, how))
 
     def prepare_host(self, ranges: Sequence[Block]) -> tuple[Change, ...]:
         """Make the instance's pair with its programs and lead ``ranges`` into it; also after a restart.

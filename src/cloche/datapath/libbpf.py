@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from cloche.datapath.btf import read_elf
+from cloche.datapath.machine import LIBBPF
 from cloche.errors import MachineError
 
 _PRINT = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
@@ -43,9 +44,9 @@ class _Library:
 
     def __init__(self) -> None:
         try:
-            self.so = ctypes.CDLL("libbpf.so.1", use_errno=True)
+            self.so = ctypes.CDLL(LIBBPF, use_errno=True)
         except OSError as error:
-            raise MachineError(f"libbpf.so.1 (1.1 or newer) is not installed: {error}") from None
+            raise MachineError(f"{LIBBPF} (1.1 or newer) is not installed: {error}") from None
         self._libc = ctypes.CDLL(None)
         self._libc.vasprintf.argtypes = [ctypes.POINTER(c_void_p), c_char_p, c_void_p]
         self._libc.free.argtypes = [c_void_p]

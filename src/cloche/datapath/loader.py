@@ -1,19 +1,16 @@
-"""Brings one instance's maps and programs into being, or adopts those that are pinned (``pins``).
-
-Adopted maps keep their contents and sizes; programs take the place of the pinned ones in one step each.
-"""
+"""Loads the object file: maps with the sizes asked for, or those that are there already, and programs."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cloche.datapath import bpf, machine
 from cloche.datapath.layout import ATOMS_SIZE
 from cloche.datapath.libbpf import ObjectFile
 from cloche.datapath.maps import Map
-from cloche.datapath.pins import Maps, Programs, pin_directory, pinned_maps, pinned_programs, take_over
+from cloche.datapath.pins import Maps, Programs
 from cloche.errors import MachineError
 from cloche.model.flow import FRAGMENTS_EACH
 from cloche.tables.schema import Capacity
@@ -56,9 +53,9 @@ def sizes(capacity: Capacity) -> dict[str, int]:
     }
 
 
-def capacity_of(maps: Maps) -> Capacity:
-    """The capacity that existing maps have."""
-    entries = {name: handle.info.max_entries for name, handle in maps._asdict().items()}
+def capacity_of(maps: Mapping[str, Map]) -> Capacity:
+    """The capacity that existing maps have, by their names; of one that is not there, what the default is."""
+    entries = sizes(Capacity()) | {name: handle.info.max_entries for name, handle in maps.items()}
     same = ("endpoints", "addresses", "prefixes", "sets", "cells", "services", "backends", "flows")
     more = ("flow_slots", "fragments", "affinity", "counters", "names")
     return Capacity(
@@ -72,32 +69,7 @@ def capacity_of(maps: Maps) -> Capacity:
 
 def load_unpinned(capacity: Capacity, path: Path = OBJECT) -> Loaded:
     """A second instance with maps of its own that vanish with their handles (tests, replay)."""
-    return _load(path, capacity, None)
-
-
-def open_instance(instance: str, capacity: Capacity, path: Path = OBJECT) -> Loaded:
-    """Adopt what the instance has pinned, or make it and pin it.
-
-    Programs are loaded only where those pinned came from another object file. Pinned maps keep their
-    own capacity. Raises MachineError naming what this machine lacks, or when what is pinned has another
-    layout.
-    """
-    machine.require()
-    machine.mount_bpffs()
-    directory = pin_directory(instance)
-    for part in ("maps", "programs", "links"):
-        (directory / part).mkdir(parents=True, exist_ok=True)
-    maps = pinned_maps(directory)
-    if maps is not None and (programs := pinned_programs(directory, digest(path))) is not None:
-        return Loaded(maps, programs, capacity_of(maps), True)
-    loaded = _load(path, capacity_of(maps) if maps else capacity, maps)
-    if maps is None:
-        for name, handle in loaded.maps._asdict().items():
-            bpf.pin(handle.fd, str(directory / "maps" / name))
-    else:
-        maps.close()
-    take_over(loaded.programs, directory, digest(path))
-    return loaded._replace(adopted=maps is not None)
+    return load(path, capacity, {})
 
 
 def digest(path: Path) -> str:
@@ -109,7 +81,13 @@ def digest(path: Path) -> str:
         raise MachineError(message) from None
 
 
-def _load(path: Path, capacity: Capacity, existing: Maps | None) -> Loaded:
+def load(
+    path: Path, capacity: Capacity, reused: Mapping[str, Map], constants: Mapping[str, int] | None = None
+) -> Loaded:
+    """Load an object with maps of these sizes, ``reused`` ones in place of its own, its constants set.
+
+    MachineError with the verifier's words, or when a map that is reused has another shape.
+    """
     digest(path)
     with ObjectFile(path) as opened:
         missing = set(Maps._fields) - set(opened.map_names())
@@ -117,11 +95,12 @@ def _load(path: Path, capacity: Capacity, existing: Maps | None) -> Loaded:
             raise MachineError(f"{path} lacks the maps {', '.join(sorted(missing))}")
         for name, entries in sizes(capacity).items():
             opened.resize(name, entries)
-        for name, handle in existing._asdict().items() if existing else ():
-            if opened.shape(name) != (handle.info.key_size, handle.info.value_size):
+        for name, handle in reused.items():
+            shape = (handle.info.key_size, handle.info.value_size)
+            if name in Maps._fields and opened.shape(name) != shape:
                 raise MachineError(f"the pinned map {name} has another layout: another version made it")
             opened.reuse(name, handle.fd)
-        opened.set_constants({"max_classes": capacity.classes})
+        opened.set_constants({"max_classes": capacity.classes, **(constants or {})})
         try:
             opened.load()
         except OSError as error:

@@ -1,30 +1,63 @@
-"""What this machine can do: the features the datapath stands on, and since which kernel each exists."""
+"""What this machine can do: features that the datapath needs or is better with, since which kernel each
+exists, what is lost without it, and whether it is here. ``doctor`` adds what takes longer to find.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from cloche.datapath.bpf import Attr, Command, call
 from cloche.errors import MachineError
 
 BTF = Path("/sys/kernel/btf/vmlinux")
 BPFFS = Path("/sys/fs/bpf")
-OLDEST = (6, 6)
+OLDEST = (6, 1)
+LIBBPF = "libbpf.so.1"
 _BPF_MAGIC = 0xCAFE4A11
+_TCX_INGRESS = 46
+_LOOPBACK = 1
+
+
+class Found(NamedTuple):
+    """What a probe found: ``present`` None when it cannot be asked here; more in words, and what to do."""
+
+    present: bool | None
+    detail: str = ""
+    hint: str = ""
 
 
 class Feature(NamedTuple):
-    """One feature: whether it is here, since which kernel it exists, and what to do when it is missing."""
+    """One feature: since which kernel it exists, whether nothing works without it, and what is lost."""
 
     name: str
-    present: bool
     since: str
+    needed: bool
+    lost: str
+    probe: Callable[[], Found]
+
+
+class Answer(NamedTuple):
+    """A feature, asked of this machine."""
+
+    name: str
+    present: bool | None
+    since: str
+    needed: bool
+    lost: str
+    detail: str
     hint: str
+
+    @property
+    def missing(self) -> bool:
+        """True when Cloche does not work here because of this."""
+        return self.needed and self.present is False
 
 
 def kernel_version(release: str = "") -> tuple[int, int]:
@@ -35,22 +68,85 @@ def kernel_version(release: str = "") -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def features() -> Iterator[Feature]:
-    """Every feature the datapath needs, asked of this machine now. Changes nothing."""
-    yield Feature("root", os.geteuid() == 0, "any kernel", "run as root")
-    btf = BTF.exists()
-    yield Feature("BTF of the kernel", btf, "5.4", f"{BTF} is missing: CONFIG_DEBUG_INFO_BTF=y is needed")
-    tcx = kernel_version() >= OLDEST
-    yield Feature("TCX links", tcx, "6.6", f"this kernel is {os.uname().release}")
-    mountable = "bpf" in _filesystems()
-    yield Feature("bpffs", mountable, "4.4", "CONFIG_BPF_SYSCALL=y is needed")
+def has_tcx() -> bool | None:
+    """Whether this kernel has TCX, asked of it; None when it does not answer (not root)."""
+    try:
+        call(Command.PROG_QUERY, Attr("<4I", _LOOPBACK, _TCX_INGRESS, 0, 0), "of loopback")
+    except OSError as error:
+        return None if error.errno == errno.EPERM else False
+    return True
+
+
+def _root() -> Found:
+    return Found(os.geteuid() == 0, f"user {os.geteuid()}", "run as root")
+
+
+def _kernel() -> Found:
+    here = os.uname().release
+    return Found(kernel_version() >= OLDEST, here, f"this kernel is {here}")
+
+
+def _btf() -> Found:
+    return Found(BTF.exists(), str(BTF), f"{BTF} is missing: CONFIG_DEBUG_INFO_BTF=y is needed")
+
+
+def _bpffs() -> Found:
+    detail = f"mounted at {BPFFS}" if is_bpffs(BPFFS) else f"not mounted at {BPFFS} yet"
+    return Found("bpf" in _filesystems(), detail, "CONFIG_BPF_SYSCALL=y is needed")
+
+
+def _libbpf() -> Found:
+    try:
+        version = ctypes.CDLL(LIBBPF).libbpf_version_string
+    except (OSError, AttributeError):
+        return Found(False, "", f"{LIBBPF} cannot be loaded (Debian: apt-get install libbpf1)")
+    version.restype = ctypes.c_char_p
+    return Found(True, version().decode())
+
+
+def _tcx() -> Found:
+    found = has_tcx()
+    here = f"this kernel is {os.uname().release}"
+    return Found(found, "" if found else here if found is False else "only root may ask", here)
+
+
+TABLE: tuple[Feature, ...] = (
+    Feature("root", "any", True, "loading programs and making network namespaces", _root),
+    Feature("kernel", "6.1", True, "programs and maps as they are here", _kernel),
+    Feature("BTF of the kernel", "5.4", True, "libbpf cannot tell types", _btf),
+    Feature("bpffs", "4.4", True, "nothing outlives the agent", _bpffs),
+    Feature("libbpf", "any", True, "the program cannot be loaded", _libbpf),
+    Feature(
+        "TCX links",
+        "6.6",
+        False,
+        "programs are filters on the clsact qdisc: whoever deletes the qdisc or the filter takes the program "
+        "off, as no link holds it; each filter is swapped in one step, but others' filters "
+        "can be put before it",
+        _tcx,
+    ),
+)
+
+
+def ask(table: Iterable[Feature]) -> Iterator[Answer]:
+    """Every feature of the table, asked of this machine now. Changes nothing."""
+    for feature in table:
+        found = feature.probe()
+        hint = "" if found.present else found.hint
+        yield Answer(feature.name, found.present, *feature[1:4], found.detail, hint)
+
+
+def features() -> Iterator[Answer]:
+    """The features that are quickly asked for, needed or not."""
+    return ask(TABLE)
 
 
 def require() -> None:
     """Raise MachineError naming the first feature that is missing and since which kernel it exists."""
-    for feature in features():
-        if not feature.present:
-            raise MachineError(f"{feature.name} is needed (kernel {feature.since} or newer): {feature.hint}")
+    for one in ask(feature for feature in TABLE if feature.needed):
+        if one.missing:
+            since = "" if one.since == "any" else f" (kernel {one.since} or newer)"
+            raise MachineError(f"{one.name} is needed{since}: {one.hint}")
 
 
 def _filesystems() -> set[str]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from cloche.datapath.bpf import Attr, Command, address_of, c_text, call, get_pinned, info_bytes
 
 BATCH = 1024
+_NO_EXIST = 1
 F_NO_PREALLOC, F_MMAPABLE = 1, 1 << 10
 
 
@@ -102,6 +103,16 @@ class Map:
     def put(self, key: bytes, value: bytes) -> None:
         """Write one entry, as one step for the packets that read it (not so for plain arrays)."""
         call(Command.MAP_UPDATE, self._attr(key, value), self.info.name)
+
+    def put_new(self, key: bytes, value: bytes) -> bool:
+        """Write one entry of a hash unless there is one already; False when there is."""
+        attr = self._attr(key, value)
+        struct.pack_into("<Q", attr.buffer, 24, _NO_EXIST)
+        try:
+            call(Command.MAP_UPDATE, attr, self.info.name)
+        except FileExistsError:
+            return False
+        return True
 
     def remove(self, key: bytes) -> bool:
         """Remove one entry; False when there was none. Arrays have no removal (EINVAL)."""

@@ -1,7 +1,8 @@
 """What outlives the agent: pinned maps, programs and links, and how a restart finds them again.
 
 They stand at /sys/fs/bpf/cloche/<instance>/{maps,programs,links}/NAME; the empty folder
-``object-<digest>`` beside them tells which object file the programs came from.
+``object-<digest>`` beside them tells which object file the programs came from. ``next/`` holds what is to
+take over while a layout changes (``upgrade``).
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from cloche.datapath import bpf, links, machine
+from cloche.datapath import bpf, machine
 from cloche.datapath.maps import Map, open_map
-from cloche.errors import MachineError
 
 PINS = machine.BPFFS / "cloche"
-_MARK = "object-"
+NEXT = "next"
+MARK = "object-"
 
 
 class Maps(NamedTuple):
@@ -69,58 +70,31 @@ def pin_directory(instance: str) -> Path:
     return PINS / instance
 
 
-def pinned_maps(directory: Path) -> Maps | None:
-    """The pinned maps, or None. Maps are pinned before programs, so where there are no programs, maps
-    are those of a start that was killed half-way: they are swept away.
-
-    Raises MachineError when another version's maps are pinned.
+def pinned_maps(directory: Path) -> dict[str, Map]:
+    """The pinned maps by name, none when there is no instance yet; those of another version may be fewer or
+    more. Maps are pinned before programs, so where there are no programs, maps are those of a start that
+    was killed half-way: they are swept away.
     """
-    names = {entry.name for entry in (directory / "maps").iterdir()}
+    pins = sorted((directory / "maps").iterdir())
     if any((directory / "programs").iterdir()):
-        if names == set(Maps._fields):
-            return Maps(**{name: open_map(str(directory / "maps" / name)) for name in names})
-        raise MachineError(f"what is pinned at {directory} has other maps: another version made it")
-    for name in names:
-        (directory / "maps" / name).unlink()
-    return None
+        return {pin.name: open_map(str(pin)) for pin in pins}
+    for pin in pins:
+        pin.unlink()
+    return {}
 
 
 def pinned_programs(directory: Path, digest: str) -> Programs | None:
     """The pinned programs when all are there and came from the object file of this digest."""
     paths = {name: directory / "programs" / name for name in Programs._fields}
-    if not (directory / f"{_MARK}{digest}").is_dir() or not all(path.exists() for path in paths.values()):
+    if not (directory / f"{MARK}{digest}").is_dir() or not all(path.exists() for path in paths.values()):
         return None
     return Programs(**{name: bpf.get_pinned(str(path)) for name, path in paths.items()})
 
 
-def take_over(programs: Programs, directory: Path, digest: str) -> None:
-    """Put the programs into every link that runs another of the same name, each in one step; pin them.
-
-    Killed anywhere in between, the next start finds no mark and does it again.
-    """
-    _unmark(directory)
-    for name, fd in programs._asdict().items():
-        _swap(name, fd, directory / "links")
-        fresh = directory / "programs" / f"{name}_new"
-        fresh.unlink(missing_ok=True)
-        bpf.pin(fd, str(fresh))
-        fresh.rename(directory / "programs" / name)
-    (directory / f"{_MARK}{digest}").mkdir()
-
-
-def _unmark(directory: Path) -> None:
-    for mark in directory.glob(f"{_MARK}*"):
+def unmark(directory: Path) -> None:
+    """Forget which object file the programs came from: the next start loads them anew."""
+    for mark in directory.glob(f"{MARK}*"):
         mark.rmdir()
-
-
-def _swap(name: str, fd: int, directory: Path) -> None:
-    for pin in directory.iterdir():
-        link = bpf.get_pinned(str(pin))
-        running = bpf.open_id(bpf.Command.PROG_BY_ID, links.info(link).program_id)
-        if bpf.program_info(running).name == name:
-            links.replace_program(link, fd)
-        os.close(running)
-        os.close(link)
 
 
 def remove_pins(instance: str) -> bool:
@@ -128,13 +102,19 @@ def remove_pins(instance: str) -> bool:
     directory = pin_directory(instance)
     if not machine.is_bpffs(machine.BPFFS) or not directory.is_dir():
         return False
-    for part in ("links", "programs", "maps"):
-        if (directory / part).is_dir():
-            for pin in (directory / part).iterdir():
-                pin.unlink()
-            (directory / part).rmdir()
-    _unmark(directory)
-    directory.rmdir()
+    sweep(directory)
     if not any(PINS.iterdir()):
         PINS.rmdir()
     return True
+
+
+def sweep(directory: Path) -> None:
+    """Remove a folder of pins with all that is in it; nothing when there is none."""
+    if not directory.is_dir():
+        return
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            sweep(entry)
+        else:
+            entry.unlink()
+    directory.rmdir()

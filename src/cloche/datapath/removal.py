@@ -45,6 +45,7 @@ def _devices(instance: str) -> list[str]:
 
 def _pins(instance: str) -> list[str]:
     if machine.is_bpffs(machine.BPFFS):
+        hooks.unstage(instance)
         for name in hooks.hook_names(instance):
             hooks.unhook(instance, name)
     return [f"pins {pin_directory(instance)}"] if remove_pins(instance) else []
