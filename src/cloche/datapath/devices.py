@@ -44,12 +44,14 @@ _CONTAINER = {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_r
 
 
 class Device(NamedTuple):
-    """A device of this namespace; ``kind`` is ``veth``, ``bridge``, ... or empty for hardware."""
+    """A device of this namespace; ``kind`` is ``veth``, ``bridge``, ... or empty for hardware; ``group`` is 0
+    unless whoever made it chose another."""
 
     name: str
     ifindex: int
     mac: bytes
     kind: str
+    group: int = 0
 
 
 class Route(NamedTuple):
@@ -123,7 +125,7 @@ def _device(message: Any) -> Device:
     information = message.get("linkinfo")
     kind = (information.get("kind") if information else "") or ""
     mac = bytes.fromhex((message.get("address") or "").replace(":", ""))
-    return Device(message.get("ifname"), message["index"], mac, kind)
+    return Device(message.get("ifname"), message["index"], mac, kind, message.get("group") or 0)
 
 
 def find(name: str) -> Device | None:
@@ -157,19 +159,20 @@ def delete(name: str) -> bool:
     return True
 
 
-def create_pair(name: str, peer: str) -> None:
+def create_pair(name: str, peer: str, group: int = 0) -> None:
     """A veth pair with both ends here, quiet and down."""
     with netlink() as route:
-        route.link("add", ifname=name, kind="veth", peer={"ifname": peer})
+        route.link("add", ifname=name, kind="veth", group=group, peer={"ifname": peer, "group": group})
     silence(name)
     silence(peer)
 
 
-def create_endpoint_pair(name: str, netns: str, macs: Macs) -> int:
+def create_endpoint_pair(name: str, netns: str, macs: Macs, group: int = 0) -> int:
     """A veth pair, one end here and down, the other ``eth0`` in a named namespace; our end's ifindex."""
     peer = {"ifname": CONTAINER_DEVICE, "net_ns_fd": netns, "address": mac_text(macs.container), "mtu": MTU}
+    own = {"ifname": name, "address": mac_text(macs.host), "mtu": MTU, "group": group}
     with netlink() as route:
-        route.link("add", ifname=name, kind="veth", address=mac_text(macs.host), mtu=MTU, peer=peer)
+        route.link("add", kind="veth", peer=peer, **own)
     set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
     return socket.if_nametoindex(name)
 

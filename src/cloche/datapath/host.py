@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from cloche.datapath import devices, nft
+from cloche.datapath.ownership import device_group, is_own
 from cloche.datapath.settings import StackDevice
 from cloche.errors import Finding, InputError
 from cloche.model.address import Address, Block, host_block, is_ipv4
@@ -47,14 +48,19 @@ def endpoint_device(instance: str, number: int) -> str:
 
 
 def make_pair(instance: str) -> StackDevice:
-    """The instance's pair, both ends down when it is new; as it is when there is one."""
+    """The instance's pair, both ends down when it is new; as it is when there is one.
+
+    OSError when a stranger's device has one of the names.
+    """
     if devices.find(instance) is None:
-        devices.create_pair(instance, peer_name(instance))
+        devices.create_pair(instance, peer_name(instance), device_group(instance))
         devices.set_sysctl(f"net/ipv4/conf/{instance}/rp_filter", _LOOSE)
         devices.set_sysctl(f"net/ipv4/conf/{instance}/send_redirects", "0")
     device = devices.find(instance)
     if device is None:
         raise OSError(f"{instance} went away while it was made")
+    if not is_own(instance, device):
+        raise OSError(f"there is a device {instance} already, which this instance did not make")
     return StackDevice(device.ifindex, device.mac)
 
 

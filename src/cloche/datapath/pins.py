@@ -1,7 +1,8 @@
 """What outlives the agent: pinned maps, programs and links, and how a restart finds them again.
 
 They stand at /sys/fs/bpf/cloche/<instance>/{maps,programs,links}/NAME; the empty folder
-``object-<digest>`` beside them tells which object file the programs came from.
+``object-<digest>`` beside them tells which object file the programs came from, and those in ``namespaces``
+which network namespaces the instance made (``ownership``).
 """
 
 from __future__ import annotations
@@ -133,6 +134,10 @@ def remove_pins(instance: str) -> bool:
                 pin.unlink()
             (directory / part).rmdir()
     _unmark(directory)
+    for mark in (directory / "namespaces").glob("*"):
+        mark.rmdir()
+    if (directory / "namespaces").is_dir():
+        (directory / "namespaces").rmdir()
     directory.rmdir()
     if not any(PINS.iterdir()):
         PINS.rmdir()
