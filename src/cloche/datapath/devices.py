@@ -30,6 +30,9 @@ MTU = 1500
 LONGEST_NAME = 15
 _ONLINK, _SCOPE_LINK, _NODAD = 4, 253, 2
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
+_TO_MANY = (3, 4, 5)
+"""Routes of the types broadcast, anycast and multicast come with the addresses that others tell of."""
+_MAIN = 254
 _DAY_MS = "86400000"
 _QUIET = {
     "net/ipv6/conf/{}/accept_ra": "0",
@@ -209,9 +212,14 @@ def _furnish(addresses: Sequence[Address]) -> None:
 
 
 def add_route(block: Block, name: str) -> None:
-    """Lead a block into a device of this namespace, in place of such a route to another one."""
-    with netlink() as route:
-        route.route("replace", oif=socket.if_nametoindex(name), **_route(block))
+    """Lead a block into a device of this namespace; nothing when it leads there already. A route of others
+    to the same block is left as it is: FileExistsError."""
+    try:
+        with netlink() as route:
+            route.route("add", oif=socket.if_nametoindex(name), **_route(block))
+    except FileExistsError:
+        if Route(block, name) not in routes():
+            raise
 
 
 def delete_route(block: Block, name: str) -> None:
@@ -234,15 +242,30 @@ def _route(block: Block) -> dict[str, object]:
 
 
 def routes() -> list[Route]:
-    """Every unicast route of every table, default routes and local addresses among them."""
+    """Every route of every table that decides about single addresses: default routes and local addresses,
+    those that discard or refuse too; one for each device of a route that has several."""
     found = []
     with netlink() as route:
         names = {message["index"]: message.get("ifname") for message in route.get_links()}
         for family in _FAMILIES:
             for message in route.get_routes(family=family):
-                if message["type"] in (1, 2):  # unicast, local
+                if message["type"] not in _TO_MANY:
                     block = _block(family, message.get("dst"), message["dst_len"])
-                    found.append(Route(block, names.get(message.get("oif"), "")))
+                    ways = message.get("multipath") or ()
+                    indexes = [message.get("oif"), *(way["oif"] for way in ways)]
+                    own = {names.get(index, "") for index in indexes if index} or {""}
+                    found += [Route(block, name) for name in sorted(own)]
+    return found
+
+
+def rules() -> list[Route]:
+    """The destinations for which a rule of the machine's (ip-rule(8)) does not ask the main table."""
+    found = []
+    with netlink() as route:
+        for family in _FAMILIES:
+            for message in route.get_rules(family=family):
+                if message["dst_len"] and message["table"] != _MAIN:
+                    found.append(Route(_block(family, message.get("dst"), message["dst_len"]), ""))
     return found
 
 

@@ -111,17 +111,22 @@ def _is_default(block: Block) -> bool:
 
 
 def check_overlap(instance: str, blocks: Sequence[Block]) -> None:
-    """Refuse ranges and kept addresses that the machine or another instance routes elsewhere.
+    """Refuse ranges and kept addresses that the machine or another instance routes elsewhere, discards,
+    or has a rule for.
 
     Changes nothing. Raises InputError with a finding for each block that clashes.
     """
-    there = sorted(set(devices.routes()) | set(devices.addresses()), key=lambda route: route.block.length)
+    all_of_them = {*devices.routes(), *devices.addresses(), *devices.rules()}
+    there = sorted(all_of_them, key=lambda route: (route.block.length, route.device))
     others = [r for r in there if r.device != instance and not _is_default(r.block)]
     findings = []
     for block in blocks:
         clash = next((r for r in others if block.covers(r.block) or r.block.covers(block)), None)
         if clash is not None:
-            what = f"overlaps {clash.block}, which this machine reaches by {clash.device or 'no device'}"
+            by = (
+                f"which this machine reaches by {clash.device}" if clash.device else "for which it has a rule"
+            )
+            what = f"overlaps {clash.block}, {by}"
             findings.append(Finding("machine", 0, str(block), what, _hint(block)))
     if findings:
         raise InputError(findings)
