@@ -23,6 +23,7 @@ from cloche.agent.messages import (
     Refusal,
     Show,
     ShownClass,
+    ShownDevice,
     ShownEndpoint,
     ShownFlow,
     ShownGeneration,
@@ -128,6 +129,10 @@ class Client:
     def live_flows(self) -> list[ShownFlow]:
         """The flows in the kernel's table now."""
         return self._show(Show.FLOWS, ShownFlow)
+
+    def devices(self) -> list[ShownDevice]:
+        """The host's devices that have a program of ours, endpoints' left out."""
+        return self._show(Show.DEVICES, ShownDevice)
 
     def maps(self) -> list[ShownMap]:
         """The kernel maps and how full they are."""

@@ -23,8 +23,8 @@ __all__ = ["AgentError", "Client", "connect", "start"]
 def start(config: Config) -> Client:
     """A client of the instance's agent, started if it does not run; returns once it answers.
 
-    Raises InputError when the instance exists with other ranges or capacities, MachineError when this
-    machine or user cannot run one, AgentError with the log's last lines when it did not come up.
+    Raises InputError when the instance exists with other ranges, devices or capacities, MachineError when
+    this machine or user cannot run one, AgentError with the log's last lines when it did not come up.
     """
     check(config)
     if os.geteuid() != 0:
@@ -59,7 +59,7 @@ def _same(client: Client, config: Config) -> Client:
 
 
 def _different(config: Config) -> InputError:
-    message = f"instance {config.instance} exists with other ranges or capacities"
+    message = f"instance {config.instance} exists with other ranges, devices or capacities"
     hint = f"use those, take it down first (cloche down --instance {config.instance}), or name another"
     return InputError([Finding("", 0, "instance", message, hint)])
 

@@ -47,7 +47,7 @@ def open_datapath(config: Config) -> Datapath:
     datapath = Datapath.open(config.instance, config.capacity)
     for change in datapath.prepare_host(ranges):
         log.warning("the machine was set", sysctl=change.sysctl, old=change.old, new=change.new)
-    log.info("uplinks", devices=datapath.attach_uplinks())
+    datapath.attach_uplinks(config.devices or None)
     datapath.configure(Settings())
     return datapath
 
@@ -75,10 +75,11 @@ async def run(config: Config) -> None:
         loop.add_signal_handler(number, core.ending.set)
     try:
         async with asyncio.TaskGroup() as group:
-            parts_of_it = (core.act(), core.watcher.follow(), core.watcher.sweep())
-            tasks = [group.create_task(part) for part in parts_of_it]
+            watching = (core.watcher.follow(), core.watcher.sweep(), core.lookout.follow())
+            tasks = [group.create_task(part) for part in (core.act(), *watching)]
             await adopt(core, changer)
-            tasks.append(group.create_task(core.mend()))
+            core.lookout.looked.set()
+            tasks += [group.create_task(part) for part in (core.mend(), core.know_host())]
             await serve(core, server, listen(config))
             for task in tasks:
                 task.cancel()

@@ -12,7 +12,16 @@ from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
 from cloche.cli import enter, lines, render, watching, worlds
-from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
+from cloche.cli.options import (
+    Devices,
+    Files,
+    Instance,
+    Json,
+    PodRanges,
+    ServiceRanges,
+    configuration,
+    required,
+)
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
 from cloche.errors import MachineError
@@ -23,6 +32,7 @@ def up(
     filename: Files,
     pod_cidr: PodRanges,
     service_cidr: ServiceRanges,
+    devices: Devices,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is up; end it with down.")
     ] = False,
@@ -40,7 +50,7 @@ def up(
 
     Example: cloche up -f examples/shop --detach
     """
-    config = configuration(instance, pod_cidr, service_cidr)
+    config = configuration(instance, pod_cidr, service_cidr, devices)
     manifests = read(required(filename))
     build(manifests, config.pod_ranges, config.service_ranges)
     with render.working(f"bringing up instance {config.instance}"):
@@ -179,6 +189,7 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 def agent(
     pod_cidr: PodRanges,
     service_cidr: ServiceRanges,
+    devices: Devices,
     instance: Instance = DEFAULT_INSTANCE,
 ) -> None:
     """Run an instance's agent in the foreground.
@@ -190,7 +201,7 @@ def agent(
     """
     from cloche.agent import main  # a server and the kernel's drivers: only this verb is one
 
-    config = configuration(instance, pod_cidr, service_cidr)
+    config = configuration(instance, pod_cidr, service_cidr, devices)
     disk = Disk(config)
     kept = disk.load_config()
     if kept is None:
