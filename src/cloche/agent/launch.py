@@ -20,6 +20,12 @@ TAIL_LINES = 20
 __all__ = ["AgentError", "Client", "connect", "start"]
 
 
+def require_root() -> None:
+    """Raise MachineError when this process may not touch the kernel."""
+    if os.geteuid() != 0:
+        raise MachineError("not root: the datapath needs CAP_BPF and CAP_NET_ADMIN; run it as root")
+
+
 def start(config: Config) -> Client:
     """A client of the instance's agent, started if it does not run; returns once it answers.
 
@@ -27,8 +33,7 @@ def start(config: Config) -> Client:
     this machine or user cannot run one, AgentError with the log's last lines when it did not come up.
     """
     check(config)
-    if os.geteuid() != 0:
-        raise MachineError("not root: the datapath needs CAP_BPF and CAP_NET_ADMIN; run it as root")
+    require_root()
     with contextlib.suppress(NotRunningError):
         return _same(connect(config.instance), config)
     disk = Disk(config)

@@ -24,7 +24,7 @@ from cloche.cli.options import (
 )
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import MachineError
+from cloche.errors import ClocheError, MachineError
 from cloche.orchestrators.sandbox import Manifest, build, read
 
 
@@ -76,6 +76,7 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
 
     Of an instance that was new with this, nothing stays when it cannot come up or refuses the manifests.
     """
+    launch.require_root()
     new = not Disk(config).exists()
     try:
         client = launch.start(config)
@@ -86,10 +87,19 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
             raise
     except BaseException:
         if new:
-            from cloche.agent import removal  # what drives the kernel is slow to import
-
-            removal.clean(config)
+            undo(config)
         raise
+
+
+def undo(config: Config) -> None:
+    """Remove what was begun. What goes wrong with that is said, and hides no error before it."""
+    from cloche.agent import removal  # what drives the kernel is slow to import
+
+    try:
+        removal.clean(config)
+    except (ClocheError, OSError) as error:
+        again = f"cloche clean{lines.instance_option(config.instance)}"
+        render.aside(f"what was begun could not all be removed: {error}; try again with: {again}", "bold red")
 
 
 def follow(client: Client, json: bool) -> None:
@@ -179,6 +189,7 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 
     Example: cloche clean --instance demo
     """
+    launch.require_root()
     from cloche.agent import removal  # what drives the kernel is slow to import, and few verbs need it
 
     with render.working(f"removing instance {instance}"):
@@ -199,6 +210,7 @@ def agent(
 
     Example: cloche agent --instance cloche0
     """
+    launch.require_root()
     from cloche.agent import main  # a server and the kernel's drivers: only this verb is one
 
     config = configuration(instance, pod_cidr, service_cidr, devices)
