@@ -13,6 +13,7 @@ from cloche.model.address import Address, Block, parse_block
 from cloche.tables.schema import Capacity
 
 DEFAULT_INSTANCE = "cloche0"
+DEVICE_NAME = re.compile(r"[^\s/:]{1,15}")
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
 DEFAULT_POD_RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
 DEFAULT_SERVICE_RANGES = (parse_block("10.96.0.0/16"), parse_block("fd00:96::/112"))
@@ -31,6 +32,7 @@ class Loader(StrEnum):
 class Config(msgspec.Struct, frozen=True):
     """What an instance is made with; kept on disk, so that a restart finds the same.
 
+    ``devices`` are the uplinks by name; none: those that hold the host's addresses or default routes.
     ``root`` is the folder below which all its files are.
     """
 
@@ -40,6 +42,7 @@ class Config(msgspec.Struct, frozen=True):
     capacity: Capacity = Capacity()
     flow_history: int = 4096
     loader: Loader = Loader.AUTO
+    devices: tuple[str, ...] = ()
     root: str = "/"
 
     @property
@@ -90,6 +93,10 @@ def check(config: Config) -> None:
         message = f"{config.instance!r} is no instance name"
         hint = "a lower-case letter, then at most seven lower-case letters and digits: links are named by it"
         findings.append(Finding("", 0, "instance", message, hint))
+    for name in config.devices:
+        if not DEVICE_NAME.fullmatch(name) or name in ("lo", ".", "..", config.instance):
+            hint = "name devices by which packets come in from other machines"
+            findings.append(Finding("", 0, "device", f"{name!r} cannot be an uplink", hint))
     for field, ranges in (("pod range", config.pod_ranges), ("service range", config.service_ranges)):
         for ipv4 in (True, False):
             count = sum(block.ipv4 == ipv4 for block in ranges)

@@ -12,7 +12,7 @@ import pytest
 from cloche.agent.client import AgentError, Client
 from cloche.agent.processes import has_ended
 from cloche.config import Loader
-from cloche.datapath import devices, namespaces
+from cloche.datapath import devices, namespaces, ownership
 from cloche.errors import NotRunningError
 from e2e.agent_lab import (
     Instance,
@@ -172,8 +172,9 @@ def test_strays_of_a_killed_agent_are_removed(up: Running) -> None:
     """A link and a namespace that nobody knows, as a kill in the middle leaves them, go at the next start."""
     name = up.instance.config.instance
     up.instance.kill()
-    namespaces.create(f"{name}.default.stray")
-    namespaces.call_in(up.instance.host, lambda: devices.create_pair(f"{name}-3f", f"{name}-xx"))
+    group = ownership.device_group(name)
+    ownership.create_namespace(name, f"{name}.default.stray")
+    namespaces.call_in(up.instance.host, lambda: devices.create_pair(f"{name}-3f", f"{name}-xx", group))
     with up.instance.start() as client:
         replace(client, WORLD)
         found = leftovers(up.instance)

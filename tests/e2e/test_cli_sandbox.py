@@ -167,6 +167,7 @@ def test_flows_tells_drops_with_the_reason(whole_shop: Sandbox) -> None:
         ("services", "shop/api"),
         ("flows", "SOURCE"),
         ("maps", "addresses"),
+        ("devices", "stack"),
     ],
 )
 def test_show_lists(whole_shop: Sandbox, what: str, holds: str) -> None:

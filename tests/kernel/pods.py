@@ -10,7 +10,8 @@ from typing import TypeVar
 from cloche.config import Loader
 from cloche.datapath import Datapath, Settings
 from cloche.datapath.layout import EndpointState
-from cloche.datapath.namespaces import call_in, create, netns_path
+from cloche.datapath.namespaces import call_in, netns_path
+from cloche.datapath.ownership import create_namespace
 from cloche.datapath.testrun import SMALL
 from cloche.model.address import Address, Block, format_address, is_ipv4, parse_address, parse_block
 from cloche.model.reasons import Reason
@@ -203,7 +204,7 @@ class OpenHost:
         """An uplink with an address of each family, told to the tables, and a namespace beyond it that
         knows these addresses and nothing else."""
         beyond = f"{self.instance}.outside.x"
-        create(beyond)
+        create_namespace(self.instance, beyond)
         run_ip(f"link add up0 type veth peer eth0 netns {beyond}")
         for where, device, last in (("", "up0", 1), (f"-n {beyond}", "eth0", 2)):
             run_ip(f"{where} addr add 192.0.2.{last}/24 dev {device}")

@@ -201,3 +201,48 @@ def test_sockets_and_errors_come_out_of_a_namespace(instance: str) -> None:
     assert os.readlink("/proc/thread-self/ns/net") == before
     assert addresses_of(1)[0] == parse_address("10.244.0.1")
     host.datapath.close()
+
+
+ODD_ROUTES = {
+    "blackhole": "route add blackhole 10.244.0.0/16",
+    "prohibit, narrower": "route add prohibit 10.244.7.0/24",
+    "unreachable, IPv6": "-6 route add unreachable fd00:244::/64",
+    "throw, another table": "route add throw 10.244.0.0/16 table 77",
+    "another table": "route add 10.244.0.0/17 dev up0 table 77",
+    "several devices": "route add 10.0.0.0/8 nexthop dev up0 nexthop dev up1",
+    "rule to a table": "rule add to 10.244.0.0/16 lookup 77",
+    "rule that discards": "-6 rule add to fd00:244::/48 blackhole",
+}
+
+
+@pytest.mark.parametrize("odd", list(ODD_ROUTES.values()), ids=list(ODD_ROUTES))
+def test_routes_of_every_type_count_as_overlap(instance: str, odd: str) -> None:
+    """What discards, refuses, is in another table or is a rule clashes like any route, and is kept."""
+    for name in ("up0", "up1"):
+        uplink(name, "192.0.2.9/32")
+    check_overlap(instance, RANGES)
+    run("ip", *odd.split())
+    with pytest.raises(InputError, match="overlaps"):
+        check_overlap(instance, RANGES)
+
+
+@pytest.mark.parametrize("odd", list(ODD_ROUTES.values())[:3:2], ids=list(ODD_ROUTES)[:3:2])
+def test_a_route_that_is_there_is_never_replaced(instance: str, odd: str) -> None:
+    """A route that comes between the check and the making stays: the instance cannot lead its range in."""
+    run("ip", *odd.split())
+    before = run("ip", "route") + run("ip", "-6", "route", "show", "type", "unreachable")
+    datapath = Datapath.open(instance, SMALL)
+    with pytest.raises(FileExistsError):
+        datapath.prepare_host(RANGES)
+    datapath.close()
+    remove_instance(instance)
+    assert before in run("ip", "route") + run("ip", "-6", "route", "show", "type", "unreachable")
+
+
+def test_every_device_of_a_default_route_is_an_uplink(instance: str) -> None:
+    """Also where the route has several, and none of them holds an address."""
+    for name in ("up0", "up1"):
+        run("ip", "link", "add", name, "type", "veth", "peer", f"{name}x")
+        run("ip", "link", "set", name, "up")
+    run("ip", "route", "add", "default", "nexthop", "dev", "up0", "nexthop", "dev", "up1")
+    assert uplinks() == ["up0", "up1"]

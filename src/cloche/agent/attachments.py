@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,13 +11,12 @@ from cloche.agent.disk import Attached, Ledger
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
 from cloche.agent.residents import resolv_conf
-from cloche.datapath import devices, hooks, namespaces
-from cloche.datapath.host import check_overlap
+from cloche.datapath import hooks, ownership
+from cloche.datapath.host import check_overlap, peer_name
 from cloche.errors import TooBigError
 from cloche.model.address import format_address, host_block
 from cloche.model.topology import Endpoint
 
-RESOLV_ROOT = Path("/etc/netns")
 log = structlog.get_logger()
 
 
@@ -56,15 +54,15 @@ class Attachments:
         numbers = {one.attachment.number for one in present}
         links = {self._parts.link(number) for number in numbers}
         paths = {datapath.netns_path(one.attachment.endpoint).name for one in present}
-        pattern = re.compile(rf"{re.escape(instance)}-[0-9a-f]+")
-        strays = [d.name for d in devices.devices() if pattern.fullmatch(d.name) and d.name not in links]
+        pair = {instance, peer_name(instance)}
+        strays = [d.name for d in ownership.own_devices(instance) if d.name not in links | pair]
         for name in strays:
-            devices.delete(name)
+            ownership.delete_device(instance, name)
         for number in set(datapath.attached_numbers()) - numbers:
             hooks.unhook(instance, f"endpoint-{number:x}")
-        namespaces_left = [name for name in namespaces.names_of(instance) if name not in paths]
+        namespaces_left = [name for name in ownership.own_namespaces(instance) if name not in paths]
         for name in namespaces_left:
-            namespaces.remove(name)
+            ownership.remove_namespace(instance, name)
         if strays or namespaces_left:
             log.warning("strays are removed", links=strays, namespaces=namespaces_left)
 
@@ -77,7 +75,8 @@ class Attachments:
         capacity = self._parts.config.capacity.endpoints - 1
         if len(self._attached) + len(endpoints) > capacity:
             raise TooBigError("endpoints", len(self._attached) + len(endpoints), capacity, ())
-        await self._parts.kernel.run(self._check_kept, endpoints)
+        if endpoints:
+            await self._parts.kernel.run(self._check_machine, endpoints)
         used = {one.attachment.number for one in self._attached.values()}
         free = (number for number in range(1, capacity + 1) if number not in used)
         added: list[Attached] = []
@@ -92,9 +91,11 @@ class Attachments:
             added.append(one)
         return tuple(added)
 
-    def _check_kept(self, endpoints: Sequence[Endpoint]) -> None:
-        """Kept addresses that the machine uses otherwise are refused. Raises InputError."""
+    def _check_machine(self, endpoints: Sequence[Endpoint]) -> None:
+        """What the machine has under their names, and kept addresses that it uses otherwise, are refused.
+        Raises InputError."""
         config = self._parts.config
+        ownership.check_names(config.instance, [self._namespace(found.key) for found in endpoints])
         kept = [
             host_block(address)
             for endpoint in endpoints
@@ -107,10 +108,9 @@ class Attachments:
     def _attach(self, endpoint: Endpoint, number: int, incarnation: int) -> Attached:
         parts = self._parts
         attachment = parts.datapath.attach_endpoint(endpoint.key, number, incarnation, endpoint.addresses)
-        folder = RESOLV_ROOT / Path(parts.namespace(endpoint.key)).name
-        folder.mkdir(parents=True, exist_ok=True)
         servers = tuple(map(format_address, parts.config.dns_addresses))
-        (folder / "resolv.conf").write_text(resolv_conf(endpoint.namespace, servers))
+        content = resolv_conf(endpoint.namespace, servers)
+        ownership.write_resolv_conf(parts.config.instance, self._namespace(endpoint.key), content)
         return Attached(attachment, endpoint.addresses)
 
     async def remove(self, keys: Iterable[str]) -> None:
@@ -122,10 +122,11 @@ class Attachments:
 
     def _detach(self, one: Attached) -> None:
         self._parts.datapath.detach_endpoint(one.attachment, one.addresses)
-        folder = RESOLV_ROOT / Path(self._parts.namespace(one.attachment.endpoint)).name
-        (folder / "resolv.conf").unlink(missing_ok=True)
-        if folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
+        instance, name = self._parts.config.instance, self._namespace(one.attachment.endpoint)
+        ownership.remove_resolv_conf(instance, name)
+
+    def _namespace(self, endpoint: str) -> str:
+        return Path(self._parts.namespace(endpoint)).name
 
     async def save(self, generation: int) -> None:
         """Let the disk know who is attached and which numbers are used or reserved."""

@@ -24,6 +24,7 @@ from cloche.agent.workshop import WorkerDiedError
 from cloche.datapath.host import host_addresses
 from cloche.errors import Finding
 from cloche.model.state import Event
+from cloche.model.topology import Host
 from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Write
 
 RESERVED = 64
@@ -76,6 +77,8 @@ class Changer:
         self._rules: dict[int, tuple[RuleOrigin, ...]] = {}
         self._reserved = 0
         self._kept = b""
+        self.host: Host | None = None
+        """This machine as the active generation knows it."""
         self._fresh = True
         """The worker knows nothing yet, so its next events are the whole model."""
 
@@ -97,7 +100,7 @@ class Changer:
         for number, rules in self._rules.items():
             self.directory.learn_rules(previous.generation, number, rules)
         self._fresh = True
-        host = this_host(tuple(await parts.kernel.run(host_addresses)))
+        self.host = host = this_host(tuple(await parts.kernel.run(host_addresses)))
         attached = self.attachments.all()
         await parts.workshop.start()
         begin = Begin(parts.config, host, self._kept, attached, previous, self._reserved)
@@ -128,6 +131,7 @@ class Changer:
             plan = await self._plan(Propose())
             writes += await self._realise(plan, cause, laps)
         self.writes_last = writes
+        self.host = propose.host or self.host
         return self._applied(findings, laps)
 
     async def _ask(self, errand: Propose | Compile, last: type) -> list[object]:

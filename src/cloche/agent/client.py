@@ -23,6 +23,7 @@ from cloche.agent.messages import (
     Refusal,
     Show,
     ShownClass,
+    ShownDevice,
     ShownEndpoint,
     ShownFlow,
     ShownGeneration,
@@ -34,7 +35,7 @@ from cloche.agent.messages import (
 from cloche.agent.processes import has_ended
 from cloche.agent.refusals import AgentError, as_error
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import ClocheError, NotRunningError
+from cloche.errors import ClocheError, MachineError, NotRunningError
 from cloche.model.state import Object
 from cloche.orchestrators.sandbox import Manifest
 
@@ -49,7 +50,7 @@ class Client:
     """A connection to one instance's agent. A context manager.
 
     Every method raises NotRunningError when nobody answers, InputError or TooBigError when the agent
-    refused and changed nothing, AgentError when it failed.
+    refused and changed nothing, AgentError when it failed, MachineError to all but root.
     """
 
     def __init__(self, config: Config) -> None:
@@ -82,6 +83,8 @@ class Client:
     def _absent(self, error: Exception) -> ClocheError:
         if isinstance(error, httpx.ReadTimeout):
             return AgentError(f"the agent of instance {self.config.instance} does not answer in time")
+        if isinstance(root_cause(error), PermissionError):
+            return MachineError(f"not root: only root may ask the agent of instance {self.config.instance}")
         return NotRunningError(f"nothing is running as instance {self.config.instance} ({error})")
 
     def apply(self, manifests: Sequence[Manifest], mode: Mode = Mode.MERGE) -> Applied:
@@ -129,6 +132,10 @@ class Client:
         """The flows in the kernel's table now."""
         return self._show(Show.FLOWS, ShownFlow)
 
+    def devices(self) -> list[ShownDevice]:
+        """The host's devices that have a program of ours, endpoints' left out."""
+        return self._show(Show.DEVICES, ShownDevice)
+
     def maps(self) -> list[ShownMap]:
         """The kernel maps and how full they are."""
         return self._show(Show.MAPS, ShownMap)
@@ -168,6 +175,13 @@ class Client:
             time.sleep(0.01)
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """What was raised first, of errors that were raised about one another."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
 def refused(content: bytes, status: int) -> ClocheError:
     """The error that a refusal's body stands for."""
     try:
@@ -178,7 +192,8 @@ def refused(content: bytes, status: int) -> ClocheError:
 
 
 def connect(instance: str = DEFAULT_INSTANCE) -> Client:
-    """A client of the agent that runs as ``instance``. Raises NotRunningError when none does."""
+    """A client of the agent that runs as ``instance``. Raises NotRunningError when none does, MachineError
+    when this user may not ask it."""
     client = Client(Config(instance=instance))
     try:
         client.status()

@@ -15,6 +15,7 @@ from cloche import __version__
 from cloche.agent import show
 from cloche.agent.change import Changer
 from cloche.agent.errands import Propose
+from cloche.agent.lookout import Lookout
 from cloche.agent.messages import (
     Applied,
     ApplyRequest,
@@ -29,6 +30,7 @@ from cloche.agent.parts import Parts
 from cloche.agent.probing import Prober
 from cloche.agent.pulse import Pulse
 from cloche.agent.removal import remove
+from cloche.agent.system import this_host
 from cloche.agent.watch import Watcher
 from cloche.errors import ClocheError
 from cloche.model.state import Object
@@ -50,6 +52,7 @@ class Core:
 
     def __init__(self, parts: Parts, changer: Changer, watcher: Watcher, pulse: Pulse) -> None:
         self._parts, self._changer, self.watcher, self._pulse = parts, changer, watcher, pulse
+        self.lookout = Lookout(parts, changer)
         self._prober = Prober(parts, changer.directory, watcher.history)
         self._queue: asyncio.Queue[Wanted] = asyncio.Queue()
         self._started = time.monotonic()
@@ -88,6 +91,20 @@ class Core:
                 except ClocheError as error:
                     self.problems["mend"] = str(error)
 
+    async def know_host(self) -> None:
+        """Tell policy for ever which addresses are the host's: a change whenever they are others."""
+        while True:
+            await self.lookout.looked.wait()
+            self.lookout.looked.clear()
+            known, found = self._changer.host, self.lookout.found.addresses
+            if known is None or known.addresses == found:
+                continue
+            try:
+                await self.want(Propose(host=this_host(found)), "host addresses")
+                self.problems.pop("host", None)
+            except ClocheError as error:
+                self.problems["host"] = f"the host's addresses have changed and cannot be told: {error}"
+
     async def want(self, propose: Propose, cause: str) -> Applied:
         """Queue a change; returns once it is active. Raises ClocheError when it is refused."""
         for problem in ("store", "down"):
@@ -106,6 +123,7 @@ class Core:
         changer, parts = self._changer, self._parts
         state = changer.directory.state
         problems = [*self.problems.values(), *(p.message for p in parts.responding.problems)]
+        problems += self.lookout.found.problems
         return Status(
             instance=parts.config.instance,
             version=__version__,
@@ -130,6 +148,7 @@ class Core:
             worker_starts=parts.workshop.starts,
             responder_pid=parts.responding.pid,
             problems=tuple(problems),
+            uplinks=self.lookout.found.uplinks,
         )
 
     def objects(self) -> list[Object]:
@@ -146,6 +165,7 @@ class Core:
             Show.SERVICES: self._services,
             Show.FLOWS: self.watcher.live_flows,
             Show.MAPS: self._maps,
+            Show.DEVICES: self.lookout.shown,
         }
         return await listing[what]()
 

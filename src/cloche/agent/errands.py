@@ -34,10 +34,11 @@ class Begun(NamedTuple):
 
 class Propose(NamedTuple):
     """What would this request change? ``kind`` is what ``body`` encodes; None: nothing is asked for, but
-    what is wanted may not be what is there yet."""
+    what is wanted may not be what is there yet. ``host``: this machine, where it has changed."""
 
     kind: type[ApplyRequest | DeleteRequest] | None = None
     body: bytes = b""
+    host: Host | None = None
 
 
 class Compile(NamedTuple):

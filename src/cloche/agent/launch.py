@@ -22,15 +22,20 @@ TAIL_LINES = 20
 __all__ = ["AgentError", "Client", "connect", "start"]
 
 
+def require_root() -> None:
+    """Raise MachineError when this process may not touch the kernel."""
+    if os.geteuid() != 0:
+        raise MachineError("not root: the datapath needs CAP_BPF and CAP_NET_ADMIN; run it as root")
+
+
 def start(config: Config) -> Client:
     """A client of the instance's agent, started if it does not run; returns once it answers.
 
-    Raises InputError when the instance exists with other ranges, capacities or loader, MachineError when this
-    machine or user cannot run one, AgentError with the log's last lines when it did not come up.
+    Raises InputError when the instance exists with other ranges, devices, capacities or loader, MachineError
+    when this machine or user cannot run one, AgentError with the log's last lines when it did not come up.
     """
     check(config)
-    if os.geteuid() != 0:
-        raise MachineError("not root: the datapath needs CAP_BPF and CAP_NET_ADMIN; run it as root")
+    require_root()
     with contextlib.suppress(NotRunningError):
         return _same(connect(config.instance), config)
     disk = Disk(config)
@@ -67,7 +72,7 @@ def _fits(kept: Config, config: Config) -> bool:
 
 
 def _different(config: Config) -> InputError:
-    message = f"instance {config.instance} exists with other ranges or capacities"
+    message = f"instance {config.instance} exists with other ranges, devices or capacities"
     hint = f"use those, take it down first (cloche down --instance {config.instance}), or name another"
     return InputError([Finding("", 0, "instance", message, hint)])
 

@@ -28,6 +28,7 @@ from cloche.config import DEFAULT_INSTANCE, Config, check
 from cloche.datapath import machine
 from cloche.datapath.host import check_overlap
 from cloche.datapath.instance import Datapath
+from cloche.datapath.ownership import check_names
 from cloche.datapath.settings import Settings
 from cloche.errors import ClocheError
 
@@ -41,11 +42,12 @@ def open_datapath(config: Config) -> Datapath:
     """Adopt what is pinned or make it; on the kernel thread. Raises MachineError, InputError, OSError."""
     machine.require()
     ranges = (*config.pod_ranges, *config.service_ranges)
+    check_names(config.instance)
     check_overlap(config.instance, ranges)
     datapath = Datapath.open(config.instance, config.capacity, how=config.loader)
     for change in datapath.prepare_host(ranges):
         log.warning("the machine was set", sysctl=change.sysctl, old=change.old, new=change.new)
-    log.info("uplinks", devices=datapath.attach_uplinks())
+    datapath.attach_uplinks(config.devices or None)
     datapath.configure(Settings())
     return datapath
 
@@ -73,10 +75,11 @@ async def run(config: Config) -> None:
         loop.add_signal_handler(number, core.ending.set)
     try:
         async with asyncio.TaskGroup() as group:
-            parts_of_it = (core.act(), core.watcher.follow(), core.watcher.sweep())
-            tasks = [group.create_task(part) for part in parts_of_it]
+            watching = (core.watcher.follow(), core.watcher.sweep(), core.lookout.follow())
+            tasks = [group.create_task(part) for part in (core.act(), *watching)]
             await adopt(core, changer)
-            tasks.append(group.create_task(core.mend()))
+            core.lookout.looked.set()
+            tasks += [group.create_task(part) for part in (core.mend(), core.know_host())]
             await serve(core, server, listen(config))
             for task in tasks:
                 task.cancel()

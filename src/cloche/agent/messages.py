@@ -81,6 +81,7 @@ class Status(msgspec.Struct, frozen=True):
     worker_starts: int
     responder_pid: int
     problems: tuple[str, ...] = ()
+    uplinks: tuple[str, ...] = ()
 
 
 class Show(StrEnum):
@@ -93,6 +94,7 @@ class Show(StrEnum):
     SERVICES = "services"
     FLOWS = "flows"
     MAPS = "maps"
+    DEVICES = "devices"
 
 
 class ShownEndpoint(msgspec.Struct, frozen=True):
@@ -171,6 +173,14 @@ class ShownFlow(msgspec.Struct, frozen=True):
     service: str
     age_s: float
     idle_s: float
+
+
+class ShownDevice(msgspec.Struct, frozen=True):
+    """A device of the host with a program of ours: ``role`` is ``uplink``, or ``stack`` for our pair."""
+
+    device: str
+    role: str
+    addresses: tuple[str, ...]
 
 
 class ShownMap(msgspec.Struct, frozen=True):

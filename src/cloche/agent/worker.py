@@ -34,7 +34,7 @@ from cloche.agent.refusals import as_refusal
 from cloche.compiler import Compiler
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
-from cloche.model.topology import Endpoint
+from cloche.model.topology import Endpoint, Host
 from cloche.orchestrators.sandbox import Manifest, World, build, difference, merge, without
 
 T = TypeVar("T")
@@ -53,6 +53,7 @@ class Proposal(NamedTuple):
     kept: Kept
     active: World
     events: tuple[Event, ...]
+    host: tuple[Event, ...] = ()
 
 
 def in_parts(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
@@ -74,8 +75,9 @@ class Worker:
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
-    def propose(self, request: ApplyRequest | DeleteRequest | None) -> Plan:
-        """What the request needs. Raises InputError when it cannot be."""
+    def propose(self, request: ApplyRequest | DeleteRequest | None, host: Host | None = None) -> Plan:
+        """What the request needs, and what this machine is when it changed. Raises InputError when it
+        cannot be."""
         manifests, findings = self._requested(request)
         config = self._config
         built = build(manifests, config.pod_ranges, config.service_ranges, self._kept.world)
@@ -87,7 +89,7 @@ class Worker:
         events = difference(self._active, now)
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in wanted)
-        self._proposal = Proposal(Kept(manifests, world), now, events)
+        self._proposal = Proposal(Kept(manifests, world), now, events, (Put(host),) if host else ())
         return Plan(tuple(attach), detach, (*findings, *world.findings), bool(later))
 
     def _split(self, world: World) -> tuple[World, set[str]]:
@@ -127,6 +129,7 @@ class Worker:
         assert self._proposal is not None
         events = (
             *self._first,
+            *self._proposal.host,
             *(Delete("Attachment", key) for key in errand.detached),
             *self._proposal.events,
             *puts(errand.attached),
@@ -191,7 +194,7 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
     try:
         match errand:
             case Propose():
-                yield worker.propose(decode(errand))
+                yield worker.propose(decode(errand), errand.host)
             case Compile():
                 yield from worker.compile(errand)
     except ClocheError as error:

@@ -179,6 +179,14 @@ LISTINGS: dict[Show, Listing] = {
             ("CAPACITY", lambda m: m.capacity),
         ),
     ),
+    Show.DEVICES: Listing(
+        Client.devices,
+        (
+            ("DEVICE", lambda d: d.device),
+            ("ROLE", lambda d: d.role),
+            ("ADDRESSES", lambda d: joined(d.addresses)),
+        ),
+    ),
 }
 
 

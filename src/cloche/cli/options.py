@@ -52,6 +52,16 @@ ServiceRanges = Annotated[
         show_default=" and ".join(map(str, DEFAULT_SERVICE_RANGES)),
     ),
 ]
+Devices = Annotated[
+    list[str],
+    typer.Option(
+        "--devices",
+        metavar="NAME",
+        help="A device by which packets come in from other machines. May be repeated.",
+        default_factory=list,
+        show_default="those that hold addresses or default routes, lo excepted",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 System = Annotated[
     bool, typer.Option("--system", help="List the sandbox's own endpoints (the resolver) too.")
@@ -59,7 +69,10 @@ System = Annotated[
 
 
 def configuration(
-    instance: str = DEFAULT_INSTANCE, pods: Sequence[str] = (), services: Sequence[str] = ()
+    instance: str = DEFAULT_INSTANCE,
+    pods: Sequence[str] = (),
+    services: Sequence[str] = (),
+    devices: Sequence[str] = (),
 ) -> Config:
     """The configuration that the options ask for. Raises InputError for one that cannot be."""
     config = Config(
@@ -67,6 +80,7 @@ def configuration(
         pod_ranges=ranges("--pod-cidr", pods, DEFAULT_POD_RANGES),
         service_ranges=ranges("--service-cidr", services, DEFAULT_SERVICE_RANGES),
         loader=loader(),
+        devices=tuple(sorted(set(devices))),
     )
     check(config)
     return config

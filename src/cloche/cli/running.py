@@ -12,10 +12,19 @@ from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
 from cloche.cli import enter, lines, render, watching, worlds
-from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
+from cloche.cli.options import (
+    Devices,
+    Files,
+    Instance,
+    Json,
+    PodRanges,
+    ServiceRanges,
+    configuration,
+    required,
+)
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import MachineError
+from cloche.errors import ClocheError, MachineError
 from cloche.orchestrators.sandbox import Manifest, build, read
 
 
@@ -23,6 +32,7 @@ def up(
     filename: Files,
     pod_cidr: PodRanges,
     service_cidr: ServiceRanges,
+    devices: Devices,
     detach: Annotated[
         bool, typer.Option("--detach", help="Return when all is up; end it with down.")
     ] = False,
@@ -40,7 +50,7 @@ def up(
 
     Example: cloche up -f examples/shop --detach
     """
-    config = configuration(instance, pod_cidr, service_cidr)
+    config = configuration(instance, pod_cidr, service_cidr, devices)
     manifests = read(required(filename))
     build(manifests, config.pod_ranges, config.service_ranges)
     with render.working(f"bringing up instance {config.instance}"):
@@ -66,6 +76,7 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
 
     Of an instance that was new with this, nothing stays when it cannot come up or refuses the manifests.
     """
+    launch.require_root()
     new = not Disk(config).exists()
     try:
         client = launch.start(config)
@@ -76,10 +87,19 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
             raise
     except BaseException:
         if new:
-            from cloche.agent import removal  # what drives the kernel is slow to import
-
-            removal.clean(config)
+            undo(config)
         raise
+
+
+def undo(config: Config) -> None:
+    """Remove what was begun. What goes wrong with that is said, and hides no error before it."""
+    from cloche.agent import removal  # what drives the kernel is slow to import
+
+    try:
+        removal.clean(config)
+    except (ClocheError, OSError) as error:
+        again = f"cloche clean{lines.instance_option(config.instance)}"
+        render.aside(f"what was begun could not all be removed: {error}; try again with: {again}", "bold red")
 
 
 def follow(client: Client, json: bool) -> None:
@@ -169,6 +189,7 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 
     Example: cloche clean --instance demo
     """
+    launch.require_root()
     from cloche.agent import removal  # what drives the kernel is slow to import, and few verbs need it
 
     with render.working(f"removing instance {instance}"):
@@ -179,6 +200,7 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 def agent(
     pod_cidr: PodRanges,
     service_cidr: ServiceRanges,
+    devices: Devices,
     instance: Instance = DEFAULT_INSTANCE,
 ) -> None:
     """Run an instance's agent in the foreground.
@@ -188,9 +210,10 @@ def agent(
 
     Example: cloche agent --instance cloche0
     """
+    launch.require_root()
     from cloche.agent import main  # a server and the kernel's drivers: only this verb is one
 
-    config = configuration(instance, pod_cidr, service_cidr)
+    config = configuration(instance, pod_cidr, service_cidr, devices)
     disk = Disk(config)
     kept = disk.load_config()
     if kept is None:

@@ -30,6 +30,9 @@ LEAST_MTU, MOST_MTU = 1280, 65535
 LONGEST_NAME = 15
 _ONLINK, _SCOPE_LINK, _NODAD = 4, 253, 2
 _FAMILIES = (int(socket.AF_INET), int(socket.AF_INET6))
+_TO_MANY = (3, 4, 5)
+"""Routes of the types broadcast, anycast and multicast come with the addresses that others tell of."""
+_MAIN = 254
 _DAY_MS = "86400000"
 _QUIET = {
     "net/ipv6/conf/{}/accept_ra": "0",
@@ -44,12 +47,14 @@ _CONTAINER = {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_r
 
 
 class Device(NamedTuple):
-    """A device of this namespace; ``kind`` is ``veth``, ``bridge``, ... or empty for hardware."""
+    """A device of this namespace; ``kind`` is ``veth``, ``bridge``, ... or empty for hardware; ``group`` is 0
+    unless whoever made it chose another."""
 
     name: str
     ifindex: int
     mac: bytes
     kind: str
+    group: int = 0
 
 
 class Route(NamedTuple):
@@ -123,7 +128,7 @@ def _device(message: Any) -> Device:
     information = message.get("linkinfo")
     kind = (information.get("kind") if information else "") or ""
     mac = bytes.fromhex((message.get("address") or "").replace(":", ""))
-    return Device(message.get("ifname"), message["index"], mac, kind)
+    return Device(message.get("ifname"), message["index"], mac, kind, message.get("group") or 0)
 
 
 def find(name: str) -> Device | None:
@@ -157,15 +162,15 @@ def delete(name: str) -> bool:
     return True
 
 
-def create_pair(name: str, peer: str) -> None:
+def create_pair(name: str, peer: str, group: int = 0) -> None:
     """A veth pair with both ends here, quiet and down."""
     with netlink() as route:
-        route.link("add", ifname=name, kind="veth", peer={"ifname": peer})
+        route.link("add", ifname=name, kind="veth", group=group, peer={"ifname": peer, "group": group})
     silence(name)
     silence(peer)
 
 
-def create_endpoint_pair(name: str, netns: str, macs: Macs, mtu: int = DEFAULT_MTU) -> int:
+def create_endpoint_pair(name: str, netns: str, macs: Macs, mtu: int = DEFAULT_MTU, group: int = 0) -> int:
     """A veth pair, one end here and down, the other ``eth0`` in a named namespace; our end's ifindex.
 
     ``mtu`` is of both ends. ValueError for less than IPv6 needs (RFC 8200, 5) or more than a veth has.
@@ -173,8 +178,9 @@ def create_endpoint_pair(name: str, netns: str, macs: Macs, mtu: int = DEFAULT_M
     if not LEAST_MTU <= mtu <= MOST_MTU:
         raise ValueError(f"an MTU of {mtu}: between {LEAST_MTU} and {MOST_MTU} are possible")
     peer = {"ifname": CONTAINER_DEVICE, "net_ns_fd": netns, "address": mac_text(macs.container), "mtu": mtu}
+    own = {"ifname": name, "address": mac_text(macs.host), "mtu": mtu, "group": group}
     with netlink() as route:
-        route.link("add", ifname=name, kind="veth", address=mac_text(macs.host), mtu=mtu, peer=peer)
+        route.link("add", kind="veth", peer=peer, **own)
     set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "1")
     return socket.if_nametoindex(name)
 
@@ -211,9 +217,14 @@ def _furnish(addresses: Sequence[Address]) -> None:
 
 
 def add_route(block: Block, name: str) -> None:
-    """Lead a block into a device of this namespace, in place of such a route to another one."""
-    with netlink() as route:
-        route.route("replace", oif=socket.if_nametoindex(name), **_route(block))
+    """Lead a block into a device of this namespace; nothing when it leads there already. A route of others
+    to the same block is left as it is: FileExistsError."""
+    try:
+        with netlink() as route:
+            route.route("add", oif=socket.if_nametoindex(name), **_route(block))
+    except FileExistsError:
+        if Route(block, name) not in routes():
+            raise
 
 
 def delete_route(block: Block, name: str) -> None:
@@ -236,15 +247,30 @@ def _route(block: Block) -> dict[str, object]:
 
 
 def routes() -> list[Route]:
-    """Every unicast route of every table, default routes and local addresses among them."""
+    """Every route of every table that decides about single addresses: default routes and local addresses,
+    those that discard or refuse too; one for each device of a route that has several."""
     found = []
     with netlink() as route:
         names = {message["index"]: message.get("ifname") for message in route.get_links()}
         for family in _FAMILIES:
             for message in route.get_routes(family=family):
-                if message["type"] in (1, 2):  # unicast, local
+                if message["type"] not in _TO_MANY:
                     block = _block(family, message.get("dst"), message["dst_len"])
-                    found.append(Route(block, names.get(message.get("oif"), "")))
+                    ways = message.get("multipath") or ()
+                    indexes = [message.get("oif"), *(way["oif"] for way in ways)]
+                    own = {names.get(index, "") for index in indexes if index} or {""}
+                    found += [Route(block, name) for name in sorted(own)]
+    return found
+
+
+def rules() -> list[Route]:
+    """The destinations for which a rule of the machine's (ip-rule(8)) does not ask the main table."""
+    found = []
+    with netlink() as route:
+        for family in _FAMILIES:
+            for message in route.get_rules(family=family):
+                if message["dst_len"] and message["table"] != _MAIN:
+                    found.append(Route(_block(family, message.get("dst"), message["dst_len"]), ""))
     return found
 
 

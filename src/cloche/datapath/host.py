@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from cloche.datapath import devices, nft
+from cloche.datapath.ownership import device_group, is_own
 from cloche.datapath.settings import StackDevice
 from cloche.errors import Finding, InputError
 from cloche.model.address import Address, Block, host_block, is_ipv4
@@ -47,14 +48,19 @@ def endpoint_device(instance: str, number: int) -> str:
 
 
 def make_pair(instance: str) -> StackDevice:
-    """The instance's pair, both ends down when it is new; as it is when there is one."""
+    """The instance's pair, both ends down when it is new; as it is when there is one.
+
+    OSError when a stranger's device has one of the names.
+    """
     if devices.find(instance) is None:
-        devices.create_pair(instance, peer_name(instance))
+        devices.create_pair(instance, peer_name(instance), device_group(instance))
         devices.set_sysctl(f"net/ipv4/conf/{instance}/rp_filter", _LOOSE)
         devices.set_sysctl(f"net/ipv4/conf/{instance}/send_redirects", "0")
     device = devices.find(instance)
     if device is None:
         raise OSError(f"{instance} went away while it was made")
+    if not is_own(instance, device):
+        raise OSError(f"there is a device {instance} already, which this instance did not make")
     return StackDevice(device.ifindex, device.mac)
 
 
@@ -105,17 +111,22 @@ def _is_default(block: Block) -> bool:
 
 
 def check_overlap(instance: str, blocks: Sequence[Block]) -> None:
-    """Refuse ranges and kept addresses that the machine or another instance routes elsewhere.
+    """Refuse ranges and kept addresses that the machine or another instance routes elsewhere, discards,
+    or has a rule for.
 
     Changes nothing. Raises InputError with a finding for each block that clashes.
     """
-    there = sorted(set(devices.routes()) | set(devices.addresses()), key=lambda route: route.block.length)
+    all_of_them = {*devices.routes(), *devices.addresses(), *devices.rules()}
+    there = sorted(all_of_them, key=lambda route: (route.block.length, route.device))
     others = [r for r in there if r.device != instance and not _is_default(r.block)]
     findings = []
     for block in blocks:
         clash = next((r for r in others if block.covers(r.block) or r.block.covers(block)), None)
         if clash is not None:
-            what = f"overlaps {clash.block}, which this machine reaches by {clash.device or 'no device'}"
+            by = (
+                f"which this machine reaches by {clash.device}" if clash.device else "for which it has a rule"
+            )
+            what = f"overlaps {clash.block}, {by}"
             findings.append(Finding("machine", 0, str(block), what, _hint(block)))
     if findings:
         raise InputError(findings)

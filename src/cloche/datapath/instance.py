@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloche.config import Loader
-from cloche.datapath import adoption, devices, hooks, host, loader, namespaces
+from cloche.datapath import adoption, devices, hooks, host, loader, namespaces, ownership
 from cloche.datapath.events import Counter, EventReader, read_counters, read_flows, read_reasons
 from cloche.datapath.host import Change
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
@@ -65,7 +65,7 @@ class Datapath:
         self._ranges = tuple(ranges)
         stack = host.make_pair(self.instance)
         peer = devices.find(host.peer_name(self.instance))
-        if peer is None:
+        if peer is None or not ownership.is_own(self.instance, peer):
             raise OSError(f"{host.peer_name(self.instance)} is gone; remove the instance and start again")
         hooks.hook(self.instance, _STACK, self._programs.from_stack, peer.ifindex)
         hooks.hook(self.instance, _MARK, self._programs.mark_host, stack.ifindex, Hook.EGRESS)
@@ -114,19 +114,25 @@ class Datapath:
     ) -> Attachment:
         """A namespace with its device, closed: the program is on it before it is up.
 
-        What a half-made earlier try left under this number or name is made anew. The endpoint passes
-        packets when the tables say that it is open. ``mtu``: of its link; ValueError for an impossible one.
+        What a half-made earlier try left under this number or name is made anew; what strangers made is
+        left alone, and OSError. The endpoint passes packets when the tables say that it is open. ``mtu``: of
+        its link; ValueError for an impossible one.
         """
         name, netns = host.endpoint_device(self.instance, number), self.netns_path(endpoint).name
         macs = devices.Macs(b"\x02\xc1" + incarnation.to_bytes(4), b"\x06\xc1" + incarnation.to_bytes(4))
         self._forget(number, netns)
-        namespaces.create(netns)
-        ifindex = devices.create_endpoint_pair(name, netns, macs, mtu)
-        hooks.hook(self.instance, _endpoint_hook(number), self._programs.from_endpoint, ifindex)
-        devices.furnish(netns, addresses)
-        devices.set_up(name)
-        for block in self._outside(addresses):
-            devices.add_route(block, self.instance)
+        group = ownership.device_group(self.instance)
+        try:
+            ownership.create_namespace(self.instance, netns)
+            ifindex = devices.create_endpoint_pair(name, netns, macs, mtu, group)
+            hooks.hook(self.instance, _endpoint_hook(number), self._programs.from_endpoint, ifindex)
+            devices.furnish(netns, addresses)
+            devices.set_up(name)
+            for block in self._outside(addresses):
+                devices.add_route(block, self.instance)
+        except OSError:
+            self._forget(number, netns)
+            raise
         return Attachment(endpoint, number, incarnation, ifindex, macs.container, macs.host, mtu)
 
     def detach_endpoint(self, attachment: Attachment, addresses: Sequence[Address] = ()) -> None:
@@ -160,9 +166,9 @@ class Datapath:
         return [block for block in blocks if not any(r.covers(block) for r in self._ranges)]
 
     def _forget(self, number: int, netns: str) -> None:
-        devices.delete(host.endpoint_device(self.instance, number))
+        ownership.delete_device(self.instance, host.endpoint_device(self.instance, number))
         hooks.unhook(self.instance, _endpoint_hook(number))
-        namespaces.remove(netns)
+        ownership.remove_namespace(self.instance, netns)
 
     def write(self, writes: Iterable[Write], chunk: int = CHUNK) -> Iterator[Step]:
         """Apply ordered writes; see ``reconcile.Writer.apply``. The iterator has to be run to its end."""

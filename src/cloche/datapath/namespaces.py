@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -148,16 +148,3 @@ def _in_thread(function: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
-
-
-def remove_etc(instance: str) -> None:
-    """Remove what /etc/netns holds for the instance's namespaces (resolv.conf and the like)."""
-    etc = Path("/etc/netns")
-    if not etc.is_dir():
-        return
-    for folder in etc.iterdir():
-        if folder.name.startswith(f"{instance}."):
-            for file in folder.iterdir():
-                file.unlink()
-            with suppress(OSError):
-                folder.rmdir()

@@ -1,8 +1,9 @@
 """What outlives the agent: pinned maps, programs and links, and how a restart finds them again.
 
 They stand at /sys/fs/bpf/cloche/<instance>/{maps,programs,links}/NAME; the empty folder
-``object-<digest>`` beside them tells which object file the programs came from. ``next/`` holds what is to
-take over while a layout changes (``upgrade``).
+``object-<digest>`` beside them tells which object file the programs came from, and those in ``namespaces``
+which network namespaces the instance made (``ownership``). ``next/`` holds what is to take over while a
+layout changes (``upgrade``).
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""Removes everything of one instance from the kernel, and nothing else; needs no agent, runs twice.
+"""Removes everything of one instance from the kernel, and nothing else (``ownership``); needs no agent, runs
+twice.
 
 Devices go before programs, so that no packet passes unjudged on the way.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from cloche.datapath import devices, hooks, machine, namespaces, nft
+from cloche.datapath import devices, hooks, machine, nft, ownership
 from cloche.datapath.pins import PINS, pin_directory, remove_pins
 
 
@@ -20,13 +20,13 @@ def remove_instance(instance: str, folders: Sequence[Path] = ()) -> list[str]:
     What was removed is returned, in words; an empty list: there was nothing.
     """
     removed = []
-    for device in _devices(instance):
-        if devices.delete(device):
-            removed.append(f"device {device}")
-    for name in namespaces.names_of(instance):
-        namespaces.remove(name)
-        removed.append(f"namespace {name}")
-    namespaces.remove_etc(instance)
+    for device in ownership.own_devices(instance):
+        if devices.delete(device.name):
+            removed.append(f"device {device.name}")
+    for name in ownership.own_namespaces(instance):
+        if ownership.remove_namespace(instance, name):
+            removed.append(f"namespace {name}")
+    ownership.remove_etc(instance)
     removed += _pins(instance)
     if shutil.which("nft"):
         nft.remove(instance)
@@ -35,12 +35,6 @@ def remove_instance(instance: str, folders: Sequence[Path] = ()) -> list[str]:
             shutil.rmtree(folder)
             removed.append(f"folder {folder}")
     return removed
-
-
-def _devices(instance: str) -> list[str]:
-    """The instance's own devices: its pair and the host sides of its endpoints' pairs."""
-    own = re.compile(rf"{re.escape(instance)}(-[0-9a-f]+|-p)?")
-    return [d.name for d in devices.devices() if d.kind == "veth" and own.fullmatch(d.name)]
 
 
 def _pins(instance: str) -> list[str]:
