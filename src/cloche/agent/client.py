@@ -21,6 +21,7 @@ from cloche.agent.messages import (
     ProbeRequest,
     ProbeResult,
     Refusal,
+    RollbackRequest,
     Show,
     ShownClass,
     ShownEndpoint,
@@ -93,6 +94,18 @@ class Client:
         """Take these objects out; returns once they are gone."""
         request = DeleteRequest(tuple(manifests))
         return msgspec.json.decode(self._ask("POST", "/v1/delete", request, APPLY_SECONDS), type=Applied)
+
+    def rollback(self, generation: int = 0) -> Applied:
+        """Put the policies of that generation in force (0: before the last change of policy), and hold
+        every later change of policy back until released."""
+        return self._rollback(RollbackRequest(generation))
+
+    def release(self) -> Applied:
+        """End a roll-back: what is wanted by now comes into force."""
+        return self._rollback(RollbackRequest(release=True))
+
+    def _rollback(self, request: RollbackRequest) -> Applied:
+        return msgspec.json.decode(self._ask("POST", "/v1/rollback", request, APPLY_SECONDS), type=Applied)
 
     def status(self) -> Status:
         """How the instance is."""
