@@ -84,7 +84,7 @@ def test_what_goes_is_closed_at_once(up: Running) -> None:
 
 
 def test_what_comes_stays_closed_and_says_why(up: Running) -> None:
-    """A new pod of a world that does not fit is listed as closed, with what was too big; it has no network."""
+    """A new pod of a world that does not fit is listed as closed, with what was too big, without network."""
     refused(up, WORLD + too_many_classes() + pod("late"))
     late = endpoint(up.client, "late")
     assert late.state == "closed" and "classes" in late.problem
@@ -95,7 +95,7 @@ def test_what_comes_stays_closed_and_says_why(up: Running) -> None:
 
 
 def test_the_next_change_that_fits_takes_everything(up: Running) -> None:
-    """Each later change tries again: one that does not fit either is refused, one that makes room opens all."""
+    """Each later change tries again: one that does not fit is refused, one that makes room opens all."""
     refused(up, WORLD + too_many_classes() + pod("late"))
     with pytest.raises(TooBigError):
         up.client.apply(objects(pod("later")))

@@ -92,7 +92,7 @@ class Changer:
         async with self.turn:
             held = self.active.held
             if not request.release:
-                version = await self.versions.choose(request.generation, held)
+                version = await self.versions.choose(request.generation, self.active.generation, held)
                 asked = request.generation or version.generation
                 propose = Propose(hold=(asked, version.policies))
                 return await self._with_worker(propose, f"rollback to {asked}")

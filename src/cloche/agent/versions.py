@@ -61,11 +61,14 @@ class Versions:
         while len(self._first) > KEPT:
             await self._kernel.run(self._disk.remove_version, self._first.pop(0))
 
-    async def choose(self, asked: int, held: int) -> Version:
+    async def choose(self, asked: int, active: int, held: int) -> Version:
         """The version that was in force in the generation asked for; 0: before the last change of policy,
-        or before ``held`` where a roll-back holds already. Raises ClocheError when it is not kept."""
+        or before ``held`` where a roll-back holds already (0: none). ``active`` is the newest generation.
+
+        Raises ClocheError when it is not kept.
+        """
         if asked:
-            return await self._read(at(self._first, asked))
+            return await self._read(at(self._first, asked, active))
         for generation in reversed([g for g in self._first if not held or g < held]):
             version = await self._read(generation)
             if version.meaning != self._meaning:
@@ -73,12 +76,14 @@ class Versions:
         raise ClocheError("there is nothing to roll back to: no earlier policies are kept")
 
 
-def at(first: Sequence[int], generation: int) -> int:
+def at(first: Sequence[int], generation: int, newest: int) -> int:
     """Of versions by their first generations, ascending, the one in force in a generation.
 
-    Raises ClocheError when it is not kept.
+    ``newest``: the active generation. Raises ClocheError when it is not kept.
     """
     found = [one for one in first if one <= generation]
+    if generation > newest:
+        raise ClocheError(f"there has been no generation {generation}: the active one is {newest}")
     if not found:
         oldest = f"the oldest kept is {first[0]}" if first else "none are kept yet"
         raise ClocheError(f"the policies of generation {generation} are not kept: {oldest}")

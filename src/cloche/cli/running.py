@@ -15,7 +15,7 @@ from cloche.cli import enter, lines, render, watching, worlds
 from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import MachineError
+from cloche.errors import MachineError, TooBigError
 from cloche.orchestrators.sandbox import Manifest, build, read
 
 
@@ -50,7 +50,7 @@ def up(
         if detach:
             if not json:
                 render.aside(f"it keeps running; end it with: cloche down{lines.instance_option(instance)}")
-            return
+            return end(applied)
         if not json:
             render.aside("telling of every flow; Ctrl-C takes everything down", render.dim)
         try:
@@ -74,11 +74,13 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
         except BaseException:
             client.close()
             raise
-    except BaseException:
+    except BaseException as error:
         if new:
             from cloche.agent import removal  # what drives the kernel is slow to import
 
             removal.clean(config)
+            if isinstance(error, TooBigError):
+                error.note = ""
         raise
 
 
@@ -89,19 +91,28 @@ def follow(client: Client, json: bool) -> None:
 
 
 def tell(applied: Applied, json: bool) -> None:
-    """Say what a change came to."""
+    """Say what a change came to, and which of its policies a roll-back holds back."""
     if json:
         render.answer_json(applied=applied)
         return
     render.findings(applied.findings)
     render.show(lines.applied(applied))
+    for policy in applied.queued:
+        render.aside(f"queued: {policy} waits until the roll-back is released", "yellow")
+
+
+def end(applied: Applied) -> None:
+    """End with status 1 when something of the change is only queued."""
+    if applied.queued:
+        raise typer.Exit(1)
 
 
 def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     """Put objects into a running sandbox.
 
     What has the same kind, namespace and name is replaced. The change takes effect in one step, on
-    connections that are open too. Bad input changes nothing.
+    connections that are open too. Bad input changes nothing. Status 1 when policies are only queued,
+    because a roll-back holds.
 
     Example: cloche apply -f examples/shop-lockdown.yaml
     """
@@ -110,6 +121,7 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
         with render.working("applying"):
             applied = client.apply(manifests)
         tell(applied, json)
+    end(applied)
 
 
 def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
@@ -124,6 +136,7 @@ def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = 
         with render.working("deleting"):
             applied = client.delete(manifests)
         tell(applied, json)
+    end(applied)
 
 
 def execute(
