@@ -22,7 +22,8 @@ DNS_OFFSET = 10
 class Config(msgspec.Struct, frozen=True):
     """What an instance is made with; kept on disk, so that a restart finds the same.
 
-    ``root`` is the folder below which all its files are.
+    ``look_seconds`` is how long the agent rests between two comparisons of the kernel's state with what it
+    should be; 0: it never compares. ``root`` is the folder below which all its files are.
     """
 
     instance: str = DEFAULT_INSTANCE
@@ -30,6 +31,7 @@ class Config(msgspec.Struct, frozen=True):
     service_ranges: tuple[Block, ...] = DEFAULT_SERVICE_RANGES
     capacity: Capacity = Capacity()
     flow_history: int = 4096
+    look_seconds: float = 5.0
     root: str = "/"
 
     @property

@@ -29,7 +29,7 @@ class Change(NamedTuple):
 
 
 class Active:
-    """One task feeds it; anyone may ask. ``turns`` counts the changes taken in."""
+    """One task feeds it; anyone may ask. ``turns`` grows before maps are written, and when they are."""
 
     def __init__(self) -> None:
         self.directory = Directory()

@@ -216,6 +216,7 @@ class Changer:
         self._reserved = reserved
 
     async def _write(self, writes: tuple[Write, ...]) -> None:
+        self.active.turns += 1
         try:
             await self._parts.kernel.run(self._parts.write, writes)
         except (OSError, IndexError) as error:

@@ -34,6 +34,7 @@ from cloche.agent.messages import (
 )
 from cloche.agent.processes import has_ended
 from cloche.agent.refusals import AgentError, as_error
+from cloche.agent.statement import Attested
 from cloche.config import DEFAULT_INSTANCE, Config
 from cloche.errors import ClocheError, NotRunningError
 from cloche.model.state import Object
@@ -106,6 +107,10 @@ class Client:
 
     def _rollback(self, request: RollbackRequest) -> Applied:
         return msgspec.json.decode(self._ask("POST", "/v1/rollback", request, APPLY_SECONDS), type=Applied)
+
+    def attest(self) -> Attested:
+        """Whether the kernel enforces exactly the active generation; reads and compiles anew."""
+        return msgspec.json.decode(self._ask("GET", "/v1/attest", timeout=APPLY_SECONDS), type=Attested)
 
     def status(self) -> Status:
         """How the instance is."""

@@ -13,6 +13,7 @@ import structlog
 
 from cloche import __version__
 from cloche.agent import show
+from cloche.agent.attesting import attest
 from cloche.agent.change import Changer
 from cloche.agent.errands import Propose
 from cloche.agent.messages import (
@@ -30,6 +31,7 @@ from cloche.agent.parts import Parts
 from cloche.agent.probing import Prober
 from cloche.agent.pulse import Pulse
 from cloche.agent.removal import remove
+from cloche.agent.statement import Attested
 from cloche.agent.watch import Watcher
 from cloche.errors import ClocheError, TooBigError
 from cloche.model.state import Object
@@ -123,6 +125,10 @@ class Core:
     async def rollback(self, request: RollbackRequest) -> Applied:
         """Put earlier policies in force, or release what is rolled back; returns once that is active."""
         return await self.want(request, "rollback")
+
+    async def attest(self) -> Attested:
+        """Whether the kernel holds exactly what the model asks for."""
+        return await attest(self._parts, self._changer)
 
     async def status(self) -> Status:
         """How the instance is."""

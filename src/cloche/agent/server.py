@@ -29,6 +29,7 @@ from cloche.agent.messages import (
     Status,
 )
 from cloche.agent.refusals import as_refusal, http_status
+from cloche.agent.statement import Attested
 from cloche.config import Config
 from cloche.errors import ClocheError
 from cloche.model.state import Object
@@ -49,6 +50,9 @@ class Core(Protocol):
 
     async def rollback(self, request: RollbackRequest) -> Applied:
         """Put earlier policies in force, or release what is rolled back; returns once that is active."""
+
+    async def attest(self) -> Attested:
+        """Whether the kernel holds exactly what the model asks for."""
 
     async def status(self) -> Status:
         """How the instance is."""
@@ -98,6 +102,10 @@ async def _rollback(core: Core, request: Request) -> Response:
     except msgspec.DecodeError as error:
         return as_json(Refusal(f"not a rollback request: {error}"), 400)
     return as_json(await core.rollback(asked))
+
+
+async def _attest(core: Core, _request: Request) -> Response:
+    return as_json(await core.attest())
 
 
 async def _status(core: Core, _request: Request) -> Response:
@@ -151,6 +159,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/apply", _apply),
     ("POST", "/v1/delete", _delete),
     ("POST", "/v1/rollback", _rollback),
+    ("GET", "/v1/attest", _attest),
     ("GET", "/v1/status", _status),
     ("GET", "/v1/objects", _objects),
     ("GET", "/v1/show/{what}", _show),

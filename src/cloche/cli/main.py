@@ -59,6 +59,7 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("check", questions.check),
     ("flows", asking.flows),
     ("show", asking.show),
+    ("attest", standing.attest),
     ("rollback", standing.rollback),
     ("down", running.down),
     ("clean", running.clean),

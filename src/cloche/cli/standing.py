@@ -1,4 +1,4 @@
-"""The verbs about what stands in the kernel: rollback."""
+"""The verbs about what stands in the kernel: attest, rollback."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from cloche.agent.client import connect
 from cloche.agent.messages import Status
@@ -13,6 +14,31 @@ from cloche.cli import lines, render
 from cloche.cli.options import Instance, Json
 from cloche.config import DEFAULT_INSTANCE
 from cloche.errors import Finding, InputError
+
+
+def attest(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
+    """Say whether this host enforces exactly the active generation.
+
+    What the kernel holds is read back, the model is compiled anew from nothing, in a process of its own,
+    and the two are compared by hashes that do not depend on numbering. Status 1 when they differ; then
+    each part that differs is named. Changes go on meanwhile.
+
+    Example: cloche attest
+    """
+    with connect(instance) as client, render.working("attesting"):
+        said = client.attest()
+    if json:
+        render.answer_json(attested=said)
+    else:
+        for difference in said.differences:
+            render.show(difference)
+        if said.count > len(said.differences):
+            render.show(f"and {said.count - len(said.differences)} more")
+        took = f"  ({said.kernel[:12]}; read in {said.read_ms:.0f} ms, compiled in {said.compile_ms:.0f} ms)"
+        verdict = "enforces exactly" if said.exact else "does not enforce"
+        render.show(Text(f"this host {verdict} generation {said.generation}").append(took, render.dim))
+    if not said.exact:
+        raise typer.Exit(1)
 
 
 def rollback(
