@@ -160,15 +160,18 @@ ALTERATIONS: tuple[Callable[[Running], str], ...] = (
 )
 
 
-@pytest.mark.parametrize("alter", ALTERATIONS, ids=lambda alter: alter.__name__)
-def test_altered_part_is_named(up: Running, alter: Callable[[Running], str]) -> None:
-    """What is altered in a pinned map is found and named, and the command ends with status 1."""
-    part = alter(up)
-    said = cloche(up.instance, "attest", "--json")
-    assert said.returncode == 1, said.stderr
-    answer = json.loads(said.stdout)["attested"]
-    assert not answer["exact"]
-    assert any(part in difference for difference in answer["differences"]), answer["differences"]
+def test_altered_part_is_named(up: Running) -> None:
+    """What is altered in pinned maps is found and named part by part, and the command ends with status 1."""
+    count = 0
+    for alter in ALTERATIONS:
+        part = alter(up)
+        said = cloche(up.instance, "attest", "--json")
+        assert said.returncode == 1, said.stderr
+        answer = json.loads(said.stdout)["attested"]
+        assert not answer["exact"] and answer["kernel"] != answer["model"]
+        assert any(part in difference for difference in answer["differences"]), answer["differences"]
+        count = answer["count"]
+    assert count >= len(ALTERATIONS)
 
 
 def test_command_says_exactly(up: Running) -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cloche.agent.errands import Compiled
+from cloche.agent.errands import Audited, Compiled
 from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, ShownGeneration
 from cloche.agent.naming import Directory
@@ -71,6 +71,13 @@ class Active:
         self.turns += 1
         if change.writes:
             self.tell(cause, len(change.writes))
+
+    def mended(self, writes: tuple[Write, ...], audited: Audited) -> None:
+        """What was altered from outside is as it should be, in a generation of its own."""
+        self.learn_writes(writes, audited.generation)
+        self.generation, self.digest = audited.generation, audited.digest
+        self.turns += 1
+        self.tell("repair", len(writes))
 
     def learn_writes(self, writes: tuple[Write, ...], generation: int) -> None:
         """Rules and entries that these writes gave."""

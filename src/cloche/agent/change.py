@@ -15,7 +15,19 @@ import structlog
 
 from cloche.agent.active import Active, Change
 from cloche.agent.attachments import Attachments
-from cloche.agent.errands import Begin, Begun, Compile, Compiled, Events, Plan, Propose, Refused, Writes
+from cloche.agent.errands import (
+    Audit,
+    Audited,
+    Begin,
+    Begun,
+    Compile,
+    Compiled,
+    Events,
+    Plan,
+    Propose,
+    Refused,
+    Writes,
+)
 from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, RollbackRequest
 from cloche.agent.parts import Parts
@@ -124,7 +136,23 @@ class Changer:
             raise active.too_big
         return active.applied(findings, queued, laps)
 
-    async def _ask(self, errand: Propose | Compile, last: type) -> list[object]:
+    async def audit(self, seconds: float) -> Audited:
+        """Compare the maps with what was written to them, for so long, and mend what was found.
+
+        Raises ClocheError when it cannot be done now.
+        """
+        async with self.turn:
+            answers = await self._ask(Audit(seconds), Audited)
+            audited = answers.pop()
+            assert isinstance(audited, Audited)
+            if audited.found:
+                writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
+                await self._undone_by(self.reserve(audited.generation))
+                await self._write(writes)
+                self.active.mended(writes, audited)
+            return audited
+
+    async def _ask(self, errand: Propose | Compile | Audit, last: type) -> list[object]:
         await self._parts.workshop.send(errand)
         answers = []
         async for answer in self._parts.workshop.until(last, Refused):

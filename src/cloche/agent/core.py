@@ -16,6 +16,7 @@ from cloche.agent import show
 from cloche.agent.attesting import attest
 from cloche.agent.change import Changer
 from cloche.agent.errands import Propose
+from cloche.agent.guard import Guard
 from cloche.agent.messages import (
     Applied,
     ApplyRequest,
@@ -53,6 +54,7 @@ class Core:
 
     def __init__(self, parts: Parts, changer: Changer, watcher: Watcher, pulse: Pulse) -> None:
         self._parts, self._changer, self.watcher, self._pulse = parts, changer, watcher, pulse
+        self.guard = Guard(parts, changer, watcher.history)
         self._prober = Prober(parts, changer.active.directory, watcher.history)
         self._queue: asyncio.Queue[Wanted] = asyncio.Queue()
         self._started = time.monotonic()
@@ -83,7 +85,7 @@ class Core:
             applied = await self._changer.rollback(wanted.ask)
         else:
             applied = await self._changer.change(wanted.ask, wanted.cause)
-        for problem in ("start", "mend"):
+        for problem in ("start", "mend", "repair"):
             self.problems.pop(problem, None)
         return applied
 
@@ -98,6 +100,11 @@ class Core:
                     await self._changer.save()
             if not self._parts.workshop.alive or not await self._parts.responding.alive():
                 await self.try_again("mend")
+
+    async def remake(self) -> None:
+        """Close for ever what the guard found lost, and make it anew."""
+        while True:
+            await self.try_again("repair", await self.guard.lost.get())
 
     async def try_again(self, cause: str, lost: tuple[str, ...] = ()) -> None:
         """Make what is wanted active, with these endpoints' links anew; a refusal becomes a problem."""
@@ -134,7 +141,7 @@ class Core:
         """How the instance is."""
         active, parts = self._changer.active, self._parts
         state = active.directory.state
-        problems = [*self.problems.values(), *active.problems()]
+        problems = [*self.problems.values(), *self.guard.problems.values(), *active.problems()]
         problems += [problem.message for problem in parts.responding.problems]
         if self._changer.unsaved:
             problems.append(self._changer.unsaved)
@@ -164,6 +171,7 @@ class Core:
             problems=tuple(problems),
             held=active.held,
             waiting=active.waiting,
+            repairs=self.guard.repairs,
         )
 
     def objects(self) -> list[Object]:
@@ -222,6 +230,7 @@ class Core:
     async def down(self) -> None:
         """Remove the instance; the agent ends after the reply."""
         self.problems["down"] = "it is being taken down"
+        self.guard.stop()
         await self._queue.join()
         await self._parts.workshop.stop()
         await self._parts.responding.close()

@@ -109,6 +109,22 @@ class Compiled(NamedTuple):
     closed: tuple[Endpoint, ...]
 
 
+class Audit(NamedTuple):
+    """Compare the maps with what was written, for about so many seconds, from where you were."""
+
+    seconds: float
+
+
+class Audited(NamedTuple):
+    """After the writes that mend what was found, in words. ``ended``: once through everything. The writes
+    end in a new generation, so that flows judged by what was altered are judged again."""
+
+    found: tuple[str, ...]
+    ended: bool
+    generation: int
+    digest: str
+
+
 class Refused(NamedTuple):
     """It cannot be done; nothing was changed in the worker either."""
 

@@ -75,8 +75,10 @@ async def run(config: Config) -> None:
             parts_of_it = (core.act(), core.watcher.follow(), core.watcher.sweep())
             tasks = [group.create_task(part) for part in parts_of_it]
             await adopt(core, changer)
-            tasks.append(group.create_task(core.mend()))
+            tasks += [group.create_task(part) for part in (core.mend(), core.remake())]
+            core.guard.start(group)
             await serve(core, server, listen(config))
+            core.guard.stop()
             for task in tasks:
                 task.cancel()
     finally:

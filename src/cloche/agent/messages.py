@@ -224,8 +224,9 @@ class RuleReference(msgspec.Struct, frozen=True):
 class FlowEvent(msgspec.Struct, frozen=True):
     """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint.
 
-    ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many). ``rule`` is
-    the one that decided: the denying one; of an allowed flow the receiver's, else the sender's.
+    ``kind`` is new, drop, closed, cut, lost (the ring was full: ``suppressed`` says how many), or repaired
+    (something in the kernel was altered from outside: ``detail`` says what was found). ``rule`` is the one
+    that decided: the denying one; of an allowed flow the receiver's, else the sender's.
     """
 
     time: float
@@ -244,6 +245,7 @@ class FlowEvent(msgspec.Struct, frozen=True):
     service: str = ""
     generation: int = 0
     suppressed: int = 0
+    detail: str = ""
 
 
 class ProbePair(msgspec.Struct, frozen=True):

@@ -17,6 +17,8 @@ import msgspec
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
     AT_ONCE,
+    Audit,
+    Audited,
     Begin,
     Begun,
     Compile,
@@ -44,6 +46,8 @@ from cloche.agent.wanted import (
     reduced,
 )
 from cloche.compiler import Change, Compiler
+from cloche.datapath.audit import Altered, Auditor
+from cloche.datapath.pins import pin_directory, pinned_maps
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
@@ -81,6 +85,8 @@ class Worker:
         """What the compiler was told; at first nothing, whatever the kernel holds."""
         self._meaning = ""
         self._proposal: Proposal | None = None
+        self._audits: Auditor | None = None
+        self._steps: Iterator[list[Altered]] | None = None
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
@@ -182,6 +188,35 @@ class Worker:
         self._kept, self._active, self._proposal = proposal.kept, proposal.active, None
         yield self._compiled(change, elapsed, proposal.meaning)
 
+    def audit(self, errand: Audit) -> Iterator[Writes | Audited]:
+        """The next few steps of comparing the maps with what was written to them. Raises OSError."""
+        tables, found, ended = self._compiler.tables, list[Altered](), True
+        if not self._first:
+            until = time.perf_counter() + errand.seconds
+            steps = self._steps or self._auditor().steps(tables)
+            self._steps, ended = steps, False
+            while not ended and not found and time.perf_counter() < until:
+                step = next(steps, None)
+                ended = step is None
+                found += step or ()
+        if ended:
+            self._steps = None
+        digest = ""
+        if found:
+            change = self._compiler.update((), anew=True)
+            digest = change.digest
+            yield from map(Writes, in_parts((*(one.write for one in found), *change.writes)))
+        yield Audited(tuple(one.what for one in found), ended, tables.generation, digest)
+
+    def _auditor(self) -> Auditor:
+        """What compares; the maps are opened when it is first asked for."""
+        if self._audits is None:
+            maps = pinned_maps(pin_directory(self._config.instance))
+            if maps is None:
+                raise ClocheError(f"nothing is pinned for instance {self._config.instance}")
+            self._audits = Auditor(maps)
+        return self._audits
+
     def _less(self, proposal: Proposal) -> Proposal:
         """What is left of a proposal that does not fit: endpoints that go; all else stays as it is in force.
 
@@ -253,8 +288,12 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
                 yield worker.propose(errand)
             case Compile():
                 yield from worker.compile(errand)
+            case Audit():
+                yield from worker.audit(errand)
     except ClocheError as error:
         yield Refused(as_refusal(error))
+    except OSError as error:
+        yield Refused(as_refusal(ClocheError(str(error))))
 
 
 def work(pipe: Pipe) -> None:
