@@ -27,7 +27,7 @@ names the world: with it a question is answered offline about these manifests, w
 | Status | Means |
 |---|---|
 | 0 | fine; lists always |
-| 1 | denied, different, or findings at or above `--fail-on` |
+| 1 | denied, different, queued behind a roll-back, or findings at or above `--fail-on` |
 | 2 | bad input, or this machine cannot do it; nothing was changed |
 | 3 | nothing is running under that instance's name |
 """

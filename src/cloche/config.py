@@ -33,7 +33,8 @@ class Config(msgspec.Struct, frozen=True):
     """What an instance is made with; kept on disk, so that a restart finds the same.
 
     ``devices`` are the uplinks by name; none: those that hold the host's addresses or default routes.
-    ``root`` is the folder below which all its files are.
+    ``look_seconds`` is how long the agent rests between two comparisons of the kernel's state with what it
+    should be; 0: it never compares. ``root`` is the folder below which all its files are.
     """
 
     instance: str = DEFAULT_INSTANCE
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, frozen=True):
     flow_history: int = 4096
     loader: Loader = Loader.AUTO
     devices: tuple[str, ...] = ()
+    look_seconds: float = 5.0
     root: str = "/"
 
     @property

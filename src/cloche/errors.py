@@ -48,12 +48,20 @@ class InputError(ClocheError):
 
 
 class TooBigError(ClocheError):
-    """A generation that does not fit its maps: refused before anything was written."""
+    """A generation that does not fit its maps: refused before anything was written.
+
+    ``note``: what holds instead, where something does.
+    """
+
+    note = ""
 
     def __init__(self, what: str, needed: int, capacity: int, costs: Sequence[tuple[str, int]]) -> None:
         self.what, self.needed, self.capacity, self.costs = what, needed, capacity, tuple(costs)
         worst = ", ".join(f"{name} ({cost})" for name, cost in self.costs[:5])
         super().__init__(f"{what}: {needed} needed, {capacity} fit; costliest policies: {worst or 'none'}")
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}; {self.note}" if self.note else super().__str__()
 
 
 class MachineError(ClocheError):

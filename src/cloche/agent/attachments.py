@@ -70,6 +70,10 @@ class Attachments:
         """Everyone who is attached."""
         return tuple(self._attached.values())
 
+    def has(self, one: Attached) -> bool:
+        """True while it is attached, and not another one of its name."""
+        return self._attached.get(one.attachment.endpoint) is one
+
     async def add(self, endpoints: Sequence[Endpoint]) -> tuple[Attached, ...]:
         """Attach these, closed; all of them or none. Raises TooBigError, InputError, AgentError."""
         capacity = self._parts.config.capacity.endpoints - 1

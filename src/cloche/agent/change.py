@@ -1,117 +1,121 @@
 """From a request to an active generation: propose, attach, compile, write, listen, keep. One at a time.
 
-This is the one task that owns the worker, the ledger and the directory, and the only one that writes maps.
-Whatever fails before the first write leaves everything as it was; whatever fails after it is mended by
-reading back what the kernel holds and feeding a new worker with that.
+Whoever holds the turn owns the worker, the ledger and the directory, and alone writes maps. Whatever fails
+before the first write leaves everything as it was; whatever fails after it is mended by reading back what
+the kernel holds and feeding a new worker with that. A generation that does not fit is refused whole; then
+only endpoints that are no longer wanted go, and each later change tries again.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from typing import NamedTuple
+import asyncio
+from collections.abc import Awaitable, Iterator
 
 import structlog
 
+from cloche.agent.active import Active, Change
 from cloche.agent.attachments import Attachments
-from cloche.agent.errands import Begin, Begun, Compile, Compiled, Events, Plan, Propose, Refused, Writes
-from cloche.agent.messages import Applied, ShownGeneration
-from cloche.agent.naming import Directory
+from cloche.agent.errands import (
+    Audit,
+    Audited,
+    Begin,
+    Begun,
+    Compile,
+    Compiled,
+    Events,
+    Plan,
+    Propose,
+    Refused,
+    Writes,
+)
+from cloche.agent.laps import Laps
+from cloche.agent.messages import Applied, RollbackRequest
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError, as_error
 from cloche.agent.system import this_host
+from cloche.agent.versions import Version, Versions
 from cloche.agent.workshop import WorkerDiedError
 from cloche.datapath.host import host_addresses
-from cloche.errors import Finding
-from cloche.model.state import Event
+from cloche.errors import ClocheError, TooBigError
 from cloche.model.topology import Host
-from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Write
+from cloche.tables.schema import Put, RuleOrigin, Write
 
 RESERVED = 64
 """Generations reserved on disk at a time, so that most changes need not wait for the disk."""
 
-GENERATIONS_SHOWN = 100
+STAYS = "what was in force stays; what went is closed, what came stays closed; later changes try again"
 log = structlog.get_logger()
 
 
-class Change(NamedTuple):
-    """What the worker made of a proposal."""
-
-    events: tuple[Event, ...]
-    writes: tuple[Write, ...]
-    compiled: Compiled
-
-
-class Laps:
-    """How long each stage took, in ms."""
-
-    def __init__(self) -> None:
-        self._begin = self._last = time.perf_counter()
-        self.ms: dict[str, float] = {}
-
-    def lap(self, stage: str) -> None:
-        """The stage that ends now."""
-        now = time.perf_counter()
-        self.ms[stage] = round(self.ms.get(stage, 0.0) + (now - self._last) * 1000, 3)
-        self._last = now
-
-    def total(self) -> dict[str, float]:
-        """All stages, and ``total``."""
-        return {**self.ms, "total": round((time.perf_counter() - self._begin) * 1000, 3)}
-
-
 class Changer:
-    """What is active, and how it becomes something else."""
+    """How what is active becomes something else."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.attachments = Attachments(parts)
-        self.directory = Directory()
-        self.entries: dict[int, EndpointEntry] = {}
-        self.generation = 0
-        self.digest = ""
-        self.compile_ms = 0.0
-        self.writes_last = 0
-        self.writes_total = 0
-        self.generations: deque[ShownGeneration] = deque(maxlen=GENERATIONS_SHOWN)
+        self.active = Active()
+        self.versions = Versions(parts.disk, parts.kernel)
+        self.turn = asyncio.Lock()
+        """Held by whoever changes or compares; changes take it themselves."""
+        self.unsaved = ""
+        """Why the disk does not know what is active; empty when it does."""
+        self.kept = b""
         self._rules: dict[int, tuple[RuleOrigin, ...]] = {}
         self._reserved = 0
-        self._kept = b""
         self.host: Host | None = None
         """This machine as the active generation knows it."""
-        self._fresh = True
-        """The worker knows nothing yet, so its next events are the whole model."""
 
     async def load(self) -> None:
         """Take over what is on disk and in the kernel, and bring it to what is wanted."""
         disk, kernel = self._parts.disk, self._parts.kernel
-        self._kept = await kernel.run(disk.load_kept)
-        self._rules = await kernel.run(disk.load_rules)
-        self._reserved = (await self.attachments.load()).generation
-        await self._feed()
+        async with self.turn:
+            self.kept = await kernel.run(disk.load_kept)
+            self._rules = await kernel.run(disk.load_rules)
+            await self.versions.load()
+            self._reserved = (await self.attachments.load()).generation
+            await self._feed()
 
     async def _feed(self) -> None:
         """Start a worker and give it everything."""
         parts = self._parts
         previous = await parts.kernel.run(parts.datapath.read_back)
         previous.rules = dict(self._rules)
-        self.entries = dict(previous.endpoints)
-        self.generation = previous.generation
-        for number, rules in self._rules.items():
-            self.directory.learn_rules(previous.generation, number, rules)
-        self._fresh = True
+        self.active.adopt(previous, self._rules)
         self.host = host = this_host(tuple(await parts.kernel.run(host_addresses)))
         attached = self.attachments.all()
         await parts.workshop.start()
-        begin = Begin(parts.config, host, self._kept, attached, previous, self._reserved)
+        begin = Begin(parts.config, host, self.kept, attached, previous, self._reserved)
         await parts.workshop.send(begin)
         answer = await parts.workshop.receive()
         if isinstance(answer, Refused):
             raise as_error(answer.refusal)
         assert isinstance(answer, Begun)
+        if answer.behind:
+            await self._realise(await self._plan(Propose(recover=True)), "recover", Laps())
 
     async def change(self, propose: Propose, cause: str) -> Applied:
-        """Make one change. Raises ClocheError when it cannot be; then nothing was changed."""
+        """Make one change. Raises ClocheError when it cannot be; then nothing was changed, but see
+        TooBigError: what is wanted stays so, and what is no longer wanted goes."""
+        async with self.turn:
+            return await self._with_worker(propose, cause)
+
+    async def rollback(self, request: RollbackRequest) -> Applied:
+        """Put the policies of an earlier generation in force until released, or release them.
+
+        Raises ClocheError when they are not kept, when there is nothing to release, and as ``change``.
+        """
+        async with self.turn:
+            held = self.active.held
+            if not request.release:
+                version = await self.versions.choose(request.generation, self.active.generation, held)
+                asked = request.generation or version.generation
+                propose = Propose(hold=(asked, version.policies))
+                return await self._with_worker(propose, f"rollback to {asked}")
+            if not held:
+                raise ClocheError("nothing is rolled back, so there is nothing to release")
+            return await self._with_worker(Propose(release=True), f"release of {held}")
+
+    async def _with_worker(self, propose: Propose, cause: str) -> Applied:
         if not self._parts.workshop.alive:
             await self._feed()
         try:
@@ -122,19 +126,37 @@ class Changer:
             return await self._change(propose, cause)
 
     async def _change(self, propose: Propose, cause: str) -> Applied:
-        laps = Laps()
+        laps, active = Laps(), self.active
         plan = await self._plan(propose)
-        findings = plan.findings
+        findings, queued = plan.findings, plan.queued
         laps.lap("build")
-        writes = await self._realise(plan, cause, laps)
-        while plan.again:
+        writes = await self._realise(plan, cause, laps, whole=propose.hold is not None)
+        while plan.again or (active.too_big and plan.detach):
             plan = await self._plan(Propose())
             writes += await self._realise(plan, cause, laps)
-        self.writes_last = writes
+        active.writes_last = writes
+        if active.too_big:
+            raise active.too_big
         self.host = propose.host or self.host
-        return self._applied(findings, laps)
+        return active.applied(findings, queued, laps)
 
-    async def _ask(self, errand: Propose | Compile, last: type) -> list[object]:
+    async def audit(self, seconds: float) -> Audited:
+        """Compare the maps with what was written to them, for so long, and mend what was found.
+
+        Raises ClocheError when it cannot be done now.
+        """
+        async with self.turn:
+            answers = await self._ask(Audit(seconds), Audited)
+            audited = answers.pop()
+            assert isinstance(audited, Audited)
+            if audited.found:
+                writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
+                await self._undone_by(self.reserve(audited.generation))
+                await self._write(writes)
+                self.active.mended(writes, audited)
+            return audited
+
+    async def _ask(self, errand: Propose | Compile | Audit, last: type) -> list[object]:
         await self._parts.workshop.send(errand)
         answers = []
         async for answer in self._parts.workshop.until(last, Refused):
@@ -156,98 +178,115 @@ class Changer:
         writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
         return Change(events, writes, compiled)
 
-    async def _realise(self, plan: Plan, cause: str, laps: Laps) -> int:
+    async def _realise(self, plan: Plan, cause: str, laps: Laps, *, whole: bool = False) -> int:
+        """Carry a plan out; how many writes it took. ``whole``: not in part when it does not fit."""
+        try:
+            change = await self._attach(plan, laps)
+            self.active.too_big = None
+        except TooBigError as error:
+            if whole:
+                raise
+            log.error("does not fit", cause=cause, error=str(error))
+            self.active.too_big = error
+            change = await self._less(plan, error)
+            cause = f"{cause}, which does not fit"
+        await self._write(change.writes)
+        laps.lap("write")
+        self.active.learn(change, cause)
+        self.kept = change.compiled.kept
+        await self._settle(plan, change)
+        laps.lap("listen")
+        return len(change.writes)
+
+    async def _attach(self, plan: Plan, laps: Laps) -> Change:
+        """Attach and compile; what was attached goes again when the whole cannot be."""
         attached = await self.attachments.add(plan.attach)
         laps.lap("attach")
         try:
             change = await self._compile(Compile(attached, plan.detach))
             laps.lap("compile")
-            await self._reserve(change.compiled.generation)
+            await self._undone_by(self._ready(change))
         except BaseException:
             await self.attachments.remove([found.attachment.endpoint for found in attached])
             raise
-        await self._write(change)
-        laps.lap("write")
-        self._learn(change, cause)
-        await self._settle(plan, change)
-        laps.lap("listen")
-        return len(change.writes)
+        return change
 
-    async def _reserve(self, generation: int) -> None:
-        """No number counts in the kernel before the disk knows that it is used."""
-        if generation > self._reserved:
-            self._reserved = generation + RESERVED
-        await self.attachments.save(self._reserved)
-
-    async def _write(self, change: Change) -> None:
-        parts = self._parts
-        named = {
-            write.key: write.value
-            for write in change.writes
-            if isinstance(write, Put) and write.map == "rules"
-        }
-        if named:
-            self._rules.update(named)  # type: ignore[arg-type]
-            await parts.kernel.run(parts.disk.save_rules, self._rules)
+    async def _less(self, plan: Plan, error: TooBigError) -> Change:
+        """What is to be done of a plan that does not fit. Raises TooBigError when nothing can be."""
         try:
-            await parts.kernel.run(parts.write, change.writes)
-        except (OSError, IndexError) as error:
-            await parts.workshop.stop()
-            raise AgentError(
-                f"the kernel refused a write: {error}; the maps are read back and mended"
-            ) from error
+            change = await self._compile(Compile((), plan.detach, less=True))
+        except WorkerDiedError:
+            raise
+        except ClocheError:
+            raise error from None
+        error.note = STAYS
+        await self._undone_by(self._ready(change))
+        return change
 
-    def _learn(self, change: Change, cause: str) -> None:
-        """What was written is active: know it by name."""
-        compiled = change.compiled
-        if self._fresh:
-            self.directory.forget()
-            self._fresh = False
-        for event in change.events:
-            self.directory.apply(event)
-        for write in change.writes:
-            match write:
-                case Put("rules", int(number), tuple(rules)):
-                    self.directory.learn_rules(compiled.generation, number, rules)
-                case Put("endpoints", int(number), EndpointEntry() as entry):
-                    self.entries[number] = entry
-                case Remove("endpoints", int(number)):
-                    self.entries.pop(number, None)
-        self._kept = compiled.kept
-        self.generation, self.digest = compiled.generation, compiled.digest
-        self.compile_ms = round(compiled.compile_ms, 3)
-        self.writes_total += len(change.writes)
-        if change.writes:
-            shown = ShownGeneration(
-                compiled.generation,
-                True,
-                time.time(),
-                compiled.digest,
-                len(change.writes),
-                self.compile_ms,
-                cause,
-            )
-            self.generations.appendleft(shown)
+    async def _undone_by(self, step: Awaitable[None]) -> None:
+        """A step after compiling and before writing: when it fails, the worker is ahead, and is let go."""
+        try:
+            await step
+        except BaseException:
+            await self._parts.workshop.stop()
+            raise
+
+    async def _ready(self, change: Change) -> None:
+        """No number counts in the kernel before the disk knows that it is used, and what it stands for."""
+        generation = change.compiled.generation
+        await self.reserve(generation)
+        named = dict(named_rules(change.writes))
+        if named:
+            rules = self._rules | named
+            await self._parts.kernel.run(self._parts.disk.save_rules, rules)
+            self._rules = rules
+
+    async def reserve(self, generation: int) -> None:
+        """Let the disk know that generations up to this one are used. Raises OSError."""
+        reserved = generation + RESERVED if generation > self._reserved else self._reserved
+        await self.attachments.save(reserved)
+        self._reserved = reserved
+
+    async def _write(self, writes: tuple[Write, ...]) -> None:
+        self.active.turns += 1
+        try:
+            await self._parts.kernel.run(self._parts.write, writes)
+        except (OSError, IndexError) as error:
+            await self._parts.workshop.stop()
+            message = f"the kernel refused a write: {error}; the maps are read back and mended"
+            raise AgentError(message) from error
 
     async def _settle(self, plan: Plan, change: Change) -> None:
         """After the flip: endpoints are answered for, the disk knows, what is gone goes."""
         parts = self._parts
         await parts.responding.withdraw(plan.detach)
         await self.attachments.remove(plan.detach)
-        await parts.responding.update(self.directory.state)
-        await parts.kernel.run(parts.disk.save_kept, change.compiled.kept)
-        await self.attachments.save(self._reserved)
+        await parts.responding.update(self.active.directory.state)
+        await self.save()
+        compiled = change.compiled
+        if compiled.policies:
+            await self._keep(Version(compiled.generation, compiled.meaning, compiled.policies))
 
-    def _applied(self, findings: tuple[Finding, ...], laps: Laps) -> Applied:
-        state = self.directory.state
-        return Applied(
-            generation=self.generation,
-            digest=self.digest,
-            namespaces=len(state.namespaces),
-            endpoints=len(state.endpoints),
-            policies=len(state.policies),
-            services=len(state.services),
-            writes=self.writes_last,
-            findings=findings,
-            timings_ms=laps.total(),
-        )
+    async def _keep(self, version: Version) -> None:
+        try:
+            await self.versions.keep(version)
+        except OSError as error:
+            log.error("policies cannot be kept for a roll-back", error=str(error))
+
+    async def save(self) -> None:
+        """Let the disk know what is active. When it cannot, ``unsaved`` says why, and nothing else fails."""
+        try:
+            await self._parts.kernel.run(self._parts.disk.save_kept, self.kept)
+            await self.attachments.save(self._reserved)
+            self.unsaved = ""
+        except OSError as error:
+            self.unsaved = f"generation {self.active.generation} is active but not on disk: {error}"
+            log.error("not on disk", error=str(error))
+
+
+def named_rules(writes: tuple[Write, ...]) -> Iterator[tuple[int, tuple[RuleOrigin, ...]]]:
+    """What these writes let numbers of sets stand for."""
+    for write in writes:
+        match write:
+            case Put("rules", int(number), tuple(rules)):
+                yield number, rules

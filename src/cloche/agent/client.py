@@ -21,6 +21,7 @@ from cloche.agent.messages import (
     ProbeRequest,
     ProbeResult,
     Refusal,
+    RollbackRequest,
     Show,
     ShownClass,
     ShownDevice,
@@ -34,6 +35,7 @@ from cloche.agent.messages import (
 )
 from cloche.agent.processes import has_ended
 from cloche.agent.refusals import AgentError, as_error
+from cloche.agent.statement import Attested
 from cloche.config import DEFAULT_INSTANCE, Config
 from cloche.errors import ClocheError, MachineError, NotRunningError
 from cloche.model.state import Object
@@ -96,6 +98,22 @@ class Client:
         """Take these objects out; returns once they are gone."""
         request = DeleteRequest(tuple(manifests))
         return msgspec.json.decode(self._ask("POST", "/v1/delete", request, APPLY_SECONDS), type=Applied)
+
+    def rollback(self, generation: int = 0) -> Applied:
+        """Put the policies of that generation in force (0: before the last change of policy), and hold
+        every later change of policy back until released."""
+        return self._rollback(RollbackRequest(generation))
+
+    def release(self) -> Applied:
+        """End a roll-back: what is wanted by now comes into force."""
+        return self._rollback(RollbackRequest(release=True))
+
+    def _rollback(self, request: RollbackRequest) -> Applied:
+        return msgspec.json.decode(self._ask("POST", "/v1/rollback", request, APPLY_SECONDS), type=Applied)
+
+    def attest(self) -> Attested:
+        """Whether the kernel enforces exactly the active generation; reads and compiles anew."""
+        return msgspec.json.decode(self._ask("GET", "/v1/attest", timeout=APPLY_SECONDS), type=Attested)
 
     def status(self) -> Status:
         """How the instance is."""

@@ -13,8 +13,10 @@ import structlog
 
 from cloche import __version__
 from cloche.agent import show
+from cloche.agent.attesting import attest
 from cloche.agent.change import Changer
 from cloche.agent.errands import Propose
+from cloche.agent.guard import Guard
 from cloche.agent.lookout import Lookout
 from cloche.agent.messages import (
     Applied,
@@ -22,6 +24,7 @@ from cloche.agent.messages import (
     DeleteRequest,
     ProbeRequest,
     ProbeResult,
+    RollbackRequest,
     Show,
     ShownMap,
     Status,
@@ -30,9 +33,10 @@ from cloche.agent.parts import Parts
 from cloche.agent.probing import Prober
 from cloche.agent.pulse import Pulse
 from cloche.agent.removal import remove
+from cloche.agent.statement import Attested
 from cloche.agent.system import this_host
 from cloche.agent.watch import Watcher
-from cloche.errors import ClocheError
+from cloche.errors import ClocheError, TooBigError
 from cloche.model.state import Object
 
 MEND_SECONDS = 1.0
@@ -42,7 +46,7 @@ log = structlog.get_logger()
 class Wanted(NamedTuple):
     """A change that waits for its turn, and who waits for it."""
 
-    propose: Propose
+    ask: Propose | RollbackRequest
     cause: str
     done: asyncio.Future[Applied]
 
@@ -53,7 +57,8 @@ class Core:
     def __init__(self, parts: Parts, changer: Changer, watcher: Watcher, pulse: Pulse) -> None:
         self._parts, self._changer, self.watcher, self._pulse = parts, changer, watcher, pulse
         self.lookout = Lookout(parts, changer)
-        self._prober = Prober(parts, changer.directory, watcher.history)
+        self.guard = Guard(parts, changer, watcher.history)
+        self._prober = Prober(parts, changer.active.directory, watcher.history)
         self._queue: asyncio.Queue[Wanted] = asyncio.Queue()
         self._started = time.monotonic()
         self.history = watcher.history
@@ -65,7 +70,7 @@ class Core:
         while True:
             wanted = await self._queue.get()
             try:
-                applied = await self._changer.change(wanted.propose, wanted.cause)
+                applied = await self._make(wanted)
             except (ClocheError, OSError) as error:
                 log.warning("refused", cause=wanted.cause, error=str(error))
                 refused = error if isinstance(error, ClocheError) else ClocheError(str(error))
@@ -78,18 +83,26 @@ class Core:
             finally:
                 self._queue.task_done()
 
+    async def _make(self, wanted: Wanted) -> Applied:
+        if isinstance(wanted.ask, RollbackRequest):
+            applied = await self._changer.rollback(wanted.ask)
+        else:
+            applied = await self._changer.change(wanted.ask, wanted.cause)
+        for problem in ("start", "mend", "repair"):
+            self.problems.pop(problem, None)
+        return applied
+
     async def mend(self) -> None:
         """See to it for ever that worker and responder run; what is missing is made by a change."""
         while True:
             await asyncio.sleep(MEND_SECONDS)
             if {"store", "down"} & self.problems.keys():
                 continue
+            if self._changer.unsaved:
+                async with self._changer.turn:
+                    await self._changer.save()
             if not self._parts.workshop.alive or not await self._parts.responding.alive():
-                try:
-                    await self.want(Propose(), "mend")
-                    self.problems.pop("mend", None)
-                except ClocheError as error:
-                    self.problems["mend"] = str(error)
+                await self.try_again("mend")
 
     async def know_host(self) -> None:
         """Tell policy for ever which addresses are the host's: a change whenever they are others."""
@@ -105,31 +118,57 @@ class Core:
             except ClocheError as error:
                 self.problems["host"] = f"the host's addresses have changed and cannot be told: {error}"
 
-    async def want(self, propose: Propose, cause: str) -> Applied:
+    async def remake(self) -> None:
+        """Close for ever what the guard found lost, and make it anew."""
+        while True:
+            await self.try_again("repair", await self.guard.lost.get())
+
+    async def try_again(self, cause: str, lost: tuple[str, ...] = ()) -> None:
+        """Make what is wanted active, with these endpoints' links anew; a refusal becomes a problem."""
+        try:
+            await self.want(Propose(lost=lost), cause)
+        except TooBigError:
+            self.problems.pop(cause, None)
+        except ClocheError as error:
+            self.problems[cause] = str(error)
+            log.error("what was wanted cannot be made active", cause=cause, error=str(error))
+
+    async def want(self, ask: Propose | RollbackRequest, cause: str) -> Applied:
         """Queue a change; returns once it is active. Raises ClocheError when it is refused."""
         for problem in ("store", "down"):
             if problem in self.problems:
                 raise ClocheError(f"nothing is changed: {self.problems[problem]}")
         done: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(Wanted(propose, cause, done))
+        self._queue.put_nowait(Wanted(ask, cause, done))
         return await done
 
     async def change(self, kind: type[ApplyRequest | DeleteRequest], body: bytes) -> Applied:
         """Make a change from an encoded request of this kind; returns once it is active."""
         return await self.want(Propose(kind, body), "apply" if kind is ApplyRequest else "delete")
 
+    async def rollback(self, request: RollbackRequest) -> Applied:
+        """Put earlier policies in force, or release what is rolled back; returns once that is active."""
+        return await self.want(request, "rollback")
+
+    async def attest(self) -> Attested:
+        """Whether the kernel holds exactly what the model asks for."""
+        return await attest(self._parts, self._changer)
+
     async def status(self) -> Status:
         """How the instance is."""
-        changer, parts = self._changer, self._parts
-        state = changer.directory.state
-        problems = [*self.problems.values(), *(p.message for p in parts.responding.problems)]
+        active, parts = self._changer.active, self._parts
+        state = active.directory.state
+        problems = [*self.problems.values(), *self.guard.problems.values(), *active.problems()]
+        problems += [problem.message for problem in parts.responding.problems]
         problems += self.lookout.found.problems
+        if self._changer.unsaved:
+            problems.append(self._changer.unsaved)
         return Status(
             instance=parts.config.instance,
             version=__version__,
             pid=os.getpid(),
-            generation=changer.generation,
-            digest=changer.digest,
+            generation=active.generation,
+            digest=active.digest,
             namespaces=len(state.namespaces),
             endpoints=len(state.endpoints),
             policies=len(state.policies),
@@ -139,9 +178,9 @@ class Core:
             uptime_s=round(time.monotonic() - self._started, 3),
             adopted=parts.datapath.adopted,
             loop_longest_block_ms=round(self._pulse.longest_ms, 3),
-            compile_ms=changer.compile_ms,
-            writes_last=changer.writes_last,
-            writes_total=changer.writes_total,
+            compile_ms=active.compile_ms,
+            writes_last=active.writes_last,
+            writes_total=active.writes_total,
             events_seen=self.watcher.seen,
             events_suppressed=self.watcher.suppressed,
             flows_expired=self.watcher.expired,
@@ -149,11 +188,14 @@ class Core:
             responder_pid=parts.responding.pid,
             problems=tuple(problems),
             uplinks=self.lookout.found.uplinks,
+            held=active.held,
+            waiting=active.waiting,
+            repairs=self.guard.repairs,
         )
 
     def objects(self) -> list[Object]:
         """The model as it is active."""
-        return list(self._changer.directory.state.objects())
+        return list(self._changer.active.directory.state.objects())
 
     async def show(self, what: Show) -> list[object]:
         """What ``show`` lists, as the message of that kind."""
@@ -170,24 +212,31 @@ class Core:
         return await listing[what]()
 
     async def _endpoints(self) -> list[object]:
-        changer = self._changer
-        return list(show.endpoints(changer.directory.state, changer.entries, changer.generation, self._parts))
+        active = self._changer.active
+        listed = show.endpoints(active.directory.state, active.entries, active.generation, self._parts)
+        waiting = show.closed(active.closed, f"does not fit: {active.too_big}") if active.too_big else []
+        missing = {shown.endpoint for shown in waiting}
+        return [*(shown for shown in listed if shown.endpoint not in missing), *waiting]
 
     async def _policies(self) -> list[object]:
-        return list(await asyncio.to_thread(show.policies, self._changer.directory.state))
+        return list(await asyncio.to_thread(show.policies, self._changer.active.directory.state))
 
     async def _services(self) -> list[object]:
-        return list(show.services(self._changer.directory.state))
+        return list(show.services(self._changer.active.directory.state))
 
     async def _classes(self) -> list[object]:
         tables = await self._parts.kernel.run(self._parts.datapath.read_back)
-        return list(show.classes(self._changer.directory, tables))
+        return list(show.classes(self._changer.active.directory, tables))
 
     async def _generations(self) -> list[object]:
-        active = self._changer.generation
+        active, first = self._changer.active, self._changer.versions.generations
         return [
-            msgspec.structs.replace(shown, active=shown.generation == active)
-            for shown in self._changer.generations
+            msgspec.structs.replace(
+                shown,
+                active=shown.generation == active.generation,
+                kept=bool(first) and first[0] <= shown.generation,
+            )
+            for shown in active.generations
         ]
 
     async def _maps(self) -> list[object]:
@@ -201,6 +250,7 @@ class Core:
     async def down(self) -> None:
         """Remove the instance; the agent ends after the reply."""
         self.problems["down"] = "it is being taken down"
+        self.guard.stop()
         await self._queue.join()
         await self._parts.workshop.stop()
         await self._parts.responding.close()

@@ -79,6 +79,26 @@ class Disk:
         """Keep the meanings; before the writes that give them, so that the kernel never knows more."""
         self._save("rules", rules)
 
+    def versions(self) -> list[int]:
+        """The generations whose policies are kept, ascending."""
+        names = (path.name for path in self._folder.glob("policies-*.msgpack"))
+        return sorted(int(name.removeprefix("policies-").removesuffix(".msgpack")) for name in names)
+
+    def load_version(self, generation: int) -> bytes:
+        """The policies kept for a generation, as they were saved. Raises DamagedError when it is gone."""
+        content = self._read(f"policies-{generation}")
+        if content is None:
+            raise DamagedError(f"{self._path(f'policies-{generation}')} is gone")
+        return content
+
+    def save_version(self, generation: int, content: bytes) -> None:
+        """Keep a generation's policies."""
+        self._write(f"policies-{generation}", content)
+
+    def remove_version(self, generation: int) -> None:
+        """Keep a generation's policies no longer."""
+        self._path(f"policies-{generation}").unlink(missing_ok=True)
+
     def exists(self) -> bool:
         """True when the instance has left anything here."""
         return self._folder.exists()

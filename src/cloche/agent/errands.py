@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cloche.agent.disk import Attached
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Refusal
+from cloche.agent.wanted import Waiting
 from cloche.config import Config
 from cloche.errors import Finding
 from cloche.model.state import Event
@@ -29,36 +30,53 @@ class Begin(NamedTuple):
 
 
 class Begun(NamedTuple):
-    """Ready for errands."""
+    """Ready for errands. ``behind``: what was in force is not what is wanted; recover it first."""
+
+    behind: bool
 
 
 class Propose(NamedTuple):
     """What would this request change? ``kind`` is what ``body`` encodes; None: nothing is asked for, but
-    what is wanted may not be what is there yet. ``host``: this machine, where it has changed."""
+    what is wanted may not be what is there yet.
+
+    ``lost``: endpoints whose links are gone and have to be made anew. ``hold``: roll back to that
+    generation, whose policies are encoded beside it; ``release``: end the roll-back. ``recover``: a new
+    worker takes up what was in force, where that is not what is wanted. ``host``: this machine, where it
+    has changed.
+    """
 
     kind: type[ApplyRequest | DeleteRequest] | None = None
     body: bytes = b""
+    lost: tuple[str, ...] = ()
+    hold: tuple[int, bytes] | None = None
+    release: bool = False
+    recover: bool = False
     host: Host | None = None
 
 
 class Compile(NamedTuple):
-    """Make the writes of what was proposed, with these endpoints attached and those no longer."""
+    """Make the writes of what was proposed, with these endpoints attached and those no longer.
+
+    ``less``: as it does not fit, only let go what goes; all else stays as it is in force.
+    """
 
     attached: tuple[Attached, ...]
     detached: tuple[str, ...]
+    less: bool = False
 
 
 class Plan(NamedTuple):
     """What a request needs: endpoints to attach before it is compiled, keys to detach once it is active.
 
     ``again``: endpoints come back as others, under the same names; their turn is at the next proposal, when
-    the old ones are gone.
+    the old ones are gone. ``queued``: policies that the request changes and a roll-back holds back.
     """
 
     attach: tuple[Endpoint, ...]
     detach: tuple[str, ...]
     findings: tuple[Finding, ...]
     again: bool = False
+    queued: tuple[str, ...] = ()
 
 
 class Events(NamedTuple):
@@ -75,12 +93,38 @@ class Writes(NamedTuple):
 
 class Compiled(NamedTuple):
     """The change is whole: its generation (unchanged when there was nothing to write), its digest, and what
-    is then wanted, encoded for the disk and for the next worker."""
+    is then wanted, encoded for the disk and for the next worker.
+
+    ``policies``: those in force, encoded, when they mean something else than before (else empty);
+    ``meaning``: their hash. ``held``: the generation rolled back to, 0: none; ``waiting``: the policies
+    that releasing it would change. ``closed``: endpoints that are wanted and do not fit.
+    """
 
     generation: int
     digest: str
     compile_ms: float
     kept: bytes
+    policies: bytes
+    meaning: str
+    held: int
+    waiting: tuple[Waiting, ...]
+    closed: tuple[Endpoint, ...]
+
+
+class Audit(NamedTuple):
+    """Compare the maps with what was written, for about so many seconds, from where you were."""
+
+    seconds: float
+
+
+class Audited(NamedTuple):
+    """After the writes that mend what was found, in words. ``ended``: once through everything. The writes
+    end in a new generation, so that flows judged by what was altered are judged again."""
+
+    found: tuple[str, ...]
+    ended: bool
+    generation: int
+    digest: str
 
 
 class Refused(NamedTuple):

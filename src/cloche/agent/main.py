@@ -15,7 +15,6 @@ import structlog
 from cloche.agent.change import Changer
 from cloche.agent.core import Core
 from cloche.agent.disk import DamagedError, Disk
-from cloche.agent.errands import Propose
 from cloche.agent.kernel import KernelThread
 from cloche.agent.parts import Parts
 from cloche.agent.processes import hold_pid_file
@@ -66,7 +65,7 @@ async def run(config: Config) -> None:
     parts = await assemble(config)
     changer = Changer(parts)
     pulse = Pulse()
-    core = Core(parts, changer, Watcher(parts, changer.directory), pulse)
+    core = Core(parts, changer, Watcher(parts, changer.active.directory), pulse)
     server = Server(core)
     await server.rehearse()
     pulse.install()
@@ -79,8 +78,11 @@ async def run(config: Config) -> None:
             tasks = [group.create_task(part) for part in (core.act(), *watching)]
             await adopt(core, changer)
             core.lookout.looked.set()
-            tasks += [group.create_task(part) for part in (core.mend(), core.know_host())]
+            forever = (core.mend(), core.remake(), core.know_host())
+            tasks += [group.create_task(part) for part in forever]
+            core.guard.start(group)
             await serve(core, server, listen(config))
+            core.guard.stop()
             for task in tasks:
                 task.cancel()
     finally:
@@ -95,15 +97,11 @@ async def adopt(core: Core, changer: Changer) -> None:
     and the datapath is kept as it is."""
     try:
         await changer.load()
-    except DamagedError as error:
+    except (ClocheError, OSError) as error:
         core.problems["store"] = str(error)
-        log.error("the store is damaged; the datapath is kept as it is", error=str(error))
+        log.error("the store cannot be taken up; the datapath is kept as it is", error=str(error))
         return
-    try:
-        await core.want(Propose(), "start")
-    except ClocheError as error:
-        core.problems["start"] = str(error)
-        log.error("what was wanted cannot be made active", error=str(error))
+    await core.try_again("start")
 
 
 async def serve(core: Core, server: Server, listener: socket.socket) -> None:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from cloche.agent.wanted import Waiting
 from cloche.errors import Finding
 from cloche.orchestrators.sandbox import Manifest
 
@@ -30,8 +31,19 @@ class DeleteRequest(msgspec.Struct, frozen=True):
     manifests: tuple[Manifest, ...]
 
 
+class RollbackRequest(msgspec.Struct, frozen=True):
+    """POST /v1/rollback: to the policies of that generation (0: before the last change of policy), or
+    ``release`` what is rolled back."""
+
+    generation: int = 0
+    release: bool = False
+
+
 class Applied(msgspec.Struct, frozen=True):
-    """What a change came to, once it is active. ``timings_ms`` by stage, ``total`` among them."""
+    """What a change came to, once it is active. ``timings_ms`` by stage, ``total`` among them.
+
+    ``queued``: policies that the request changes and that a roll-back holds back until it is released.
+    """
 
     generation: int
     digest: str
@@ -42,10 +54,12 @@ class Applied(msgspec.Struct, frozen=True):
     writes: int
     findings: tuple[Finding, ...]
     timings_ms: dict[str, float]
+    queued: tuple[str, ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a request was refused (HTTP 4xx, 5xx); nothing was changed. ``costs`` when it was too big."""
+    """Why a request was refused (HTTP 4xx, 5xx); nothing was changed. ``costs`` when it was too big, and
+    ``note`` says what holds instead."""
 
     message: str
     findings: tuple[Finding, ...] = ()
@@ -53,10 +67,15 @@ class Refusal(msgspec.Struct, frozen=True):
     what: str = ""
     needed: int = 0
     capacity: int = 0
+    note: str = ""
 
 
 class Status(msgspec.Struct, frozen=True):
-    """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know."""
+    """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know.
+
+    ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that its release changes.
+    ``repairs``: how often something in the kernel was found altered from outside and put right.
+    """
 
     instance: str
     version: str
@@ -82,6 +101,9 @@ class Status(msgspec.Struct, frozen=True):
     responder_pid: int
     problems: tuple[str, ...] = ()
     uplinks: tuple[str, ...] = ()
+    held: int = 0
+    waiting: tuple[Waiting, ...] = ()
+    repairs: int = 0
 
 
 class Show(StrEnum):
@@ -98,7 +120,10 @@ class Show(StrEnum):
 
 
 class ShownEndpoint(msgspec.Struct, frozen=True):
-    """One endpoint; ``state`` is absent, closed or open; sets are numbers, 0 for no policy."""
+    """One endpoint; ``state`` is absent, closed or open; sets are numbers, 0 for no policy.
+
+    ``problem``: why it is closed, where it is because something does not fit.
+    """
 
     endpoint: str
     addresses: tuple[str, ...]
@@ -113,6 +138,7 @@ class ShownEndpoint(msgspec.Struct, frozen=True):
     ports: tuple[str, ...]
     workload: str
     system: bool
+    problem: str = ""
 
 
 class ShownPolicy(msgspec.Struct, frozen=True):
@@ -135,7 +161,10 @@ class ShownClass(msgspec.Struct, frozen=True):
 
 
 class ShownGeneration(msgspec.Struct, frozen=True):
-    """One generation since the agent started, newest first; ``since`` in Unix seconds."""
+    """One generation since the agent started, newest first; ``since`` in Unix seconds.
+
+    ``held``: the generation whose policies it has by a roll-back, 0: none; ``kept``: one can roll back to it.
+    """
 
     generation: int
     active: bool
@@ -144,6 +173,8 @@ class ShownGeneration(msgspec.Struct, frozen=True):
     writes: int
     compile_ms: float
     cause: str
+    held: int = 0
+    kept: bool = False
 
 
 class ShownService(msgspec.Struct, frozen=True):
@@ -203,8 +234,9 @@ class RuleReference(msgspec.Struct, frozen=True):
 class FlowEvent(msgspec.Struct, frozen=True):
     """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint.
 
-    ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many). ``rule`` is
-    the one that decided: the denying one; of an allowed flow the receiver's, else the sender's.
+    ``kind`` is new, drop, closed, cut, lost (the ring was full: ``suppressed`` says how many), or repaired
+    (something in the kernel was altered from outside: ``detail`` says what was found). ``rule`` is the one
+    that decided: the denying one; of an allowed flow the receiver's, else the sender's.
     """
 
     time: float
@@ -223,6 +255,7 @@ class FlowEvent(msgspec.Struct, frozen=True):
     service: str = ""
     generation: int = 0
     suppressed: int = 0
+    detail: str = ""
 
 
 class ProbePair(msgspec.Struct, frozen=True):

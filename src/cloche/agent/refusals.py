@@ -16,7 +16,7 @@ def as_refusal(error: ClocheError) -> Refusal:
         case InputError():
             return Refusal(str(error), error.findings)
         case TooBigError():
-            return Refusal(str(error), (), error.costs, error.what, error.needed, error.capacity)
+            return Refusal(str(error), (), error.costs, error.what, error.needed, error.capacity, error.note)
     return Refusal(str(error))
 
 
@@ -25,7 +25,9 @@ def as_error(refusal: Refusal) -> ClocheError:
     if refusal.findings:
         return InputError(refusal.findings)
     if refusal.what:
-        return TooBigError(refusal.what, refusal.needed, refusal.capacity, refusal.costs)
+        error = TooBigError(refusal.what, refusal.needed, refusal.capacity, refusal.costs)
+        error.note = refusal.note
+        return error
     return AgentError(refusal.message)
 
 

@@ -24,10 +24,12 @@ from cloche.agent.messages import (
     ProbeRequest,
     ProbeResult,
     Refusal,
+    RollbackRequest,
     Show,
     Status,
 )
 from cloche.agent.refusals import as_refusal, http_status
+from cloche.agent.statement import Attested
 from cloche.config import Config
 from cloche.errors import ClocheError
 from cloche.model.state import Object
@@ -45,6 +47,12 @@ class Core(Protocol):
 
     async def change(self, kind: type[ApplyRequest | DeleteRequest], body: bytes) -> Applied:
         """Make a change from a request of this kind, still encoded; returns once it is active."""
+
+    async def rollback(self, request: RollbackRequest) -> Applied:
+        """Put earlier policies in force, or release what is rolled back; returns once that is active."""
+
+    async def attest(self) -> Attested:
+        """Whether the kernel holds exactly what the model asks for."""
 
     async def status(self) -> Status:
         """How the instance is."""
@@ -86,6 +94,18 @@ async def _apply(core: Core, request: Request) -> Response:
 
 async def _delete(core: Core, request: Request) -> Response:
     return as_json(await core.change(DeleteRequest, await read_body(request)))
+
+
+async def _rollback(core: Core, request: Request) -> Response:
+    try:
+        asked = msgspec.msgpack.decode(await read_body(request), type=RollbackRequest)
+    except msgspec.DecodeError as error:
+        return as_json(Refusal(f"not a rollback request: {error}"), 400)
+    return as_json(await core.rollback(asked))
+
+
+async def _attest(core: Core, _request: Request) -> Response:
+    return as_json(await core.attest())
 
 
 async def _status(core: Core, _request: Request) -> Response:
@@ -138,6 +158,8 @@ async def _down(core: Core, _request: Request) -> Response:
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", "/v1/apply", _apply),
     ("POST", "/v1/delete", _delete),
+    ("POST", "/v1/rollback", _rollback),
+    ("GET", "/v1/attest", _attest),
     ("GET", "/v1/status", _status),
     ("GET", "/v1/objects", _objects),
     ("GET", "/v1/show/{what}", _show),

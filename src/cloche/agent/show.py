@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+import msgspec
+
 from cloche.agent.messages import ShownClass, ShownEndpoint, ShownPolicy, ShownService
 from cloche.agent.naming import Directory
 from cloche.agent.narrate import port_text
@@ -28,6 +30,19 @@ class Names(Protocol):
 
     def namespace(self, endpoint: str) -> str:
         """The path of the endpoint's network namespace."""
+
+
+class _Nameless:
+    """Endpoints without kernel objects."""
+
+    def link(self, number: int) -> str:
+        return ""
+
+    def namespace(self, endpoint: str) -> str:
+        return ""
+
+
+_NAMELESS = _Nameless()
 
 
 def endpoints(
@@ -66,6 +81,17 @@ def _endpoint(
         workload=endpoint.workload,
         system=endpoint.system,
     )
+
+
+def closed(endpoints: Iterable[Endpoint], problem: str) -> list[ShownEndpoint]:
+    """Endpoints that are wanted and not there, and why."""
+    nobody, nothing = State(), dict[int, EndpointEntry]()
+    return [
+        msgspec.structs.replace(
+            _endpoint(nobody, endpoint, nothing, 0, _NAMELESS), state="closed", problem=problem
+        )
+        for endpoint in sorted(endpoints, key=lambda endpoint: endpoint.key)
+    ]
 
 
 def policies(state: State) -> list[ShownPolicy]:

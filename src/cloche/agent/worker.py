@@ -17,6 +17,8 @@ import msgspec
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
     AT_ONCE,
+    Audit,
+    Audited,
     Begin,
     Begun,
     Compile,
@@ -31,28 +33,39 @@ from cloche.agent.messages import ApplyRequest, DeleteRequest, Mode
 from cloche.agent.overlay import overlay
 from cloche.agent.pipe import EndedError, Pipe
 from cloche.agent.refusals import as_refusal
-from cloche.compiler import Compiler
+from cloche.agent.wanted import (
+    Hold,
+    Kept,
+    changed,
+    effective,
+    meaning,
+    missing,
+    policies_of,
+    read_kept,
+    read_policies,
+    reduced,
+)
+from cloche.compiler import Change, Compiler
+from cloche.datapath.audit import Altered, Auditor
+from cloche.datapath.pins import opened_maps, pin_directory
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
-from cloche.model.topology import Endpoint, Host
+from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox import Manifest, World, build, difference, merge, without
 
 T = TypeVar("T")
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """What is wanted: the manifests, and the world made of them with the addresses it gave out."""
-
-    manifests: tuple[Manifest, ...] = ()
-    world: World = World()
-
-
 class Proposal(NamedTuple):
-    """What would be wanted, and the model events that lead there."""
+    """What would be wanted, the world that would be in force, and the model events that lead there.
+
+    ``meaning``: the hash of the policies in force then.
+    """
 
     kept: Kept
     active: World
     events: tuple[Event, ...]
+    meaning: str
     host: tuple[Event, ...] = ()
 
 
@@ -71,29 +84,59 @@ class Worker:
         self._kept = read_kept(begin.kept)
         self._active = World()
         """What the compiler was told; at first nothing, whatever the kernel holds."""
+        self._meaning = ""
         self._proposal: Proposal | None = None
+        self._audits: Auditor | None = None
+        self._steps: Iterator[list[Altered]] | None = None
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
-    def propose(self, request: ApplyRequest | DeleteRequest | None, host: Host | None = None) -> Plan:
-        """What the request needs, and what this machine is when it changed. Raises InputError when it
-        cannot be."""
-        manifests, findings = self._requested(request)
-        config = self._config
+    @property
+    def behind(self) -> bool:
+        """True when what was in force is not what is wanted: it comes first (``Propose.recover``)."""
+        return self._kept.active is not None and bool(self._first)
+
+    def propose(self, errand: Propose) -> Plan:
+        """What the errand needs. Raises InputError when it cannot be."""
+        kept, findings = self._kept, list[Finding]()
+        if errand.recover and kept.active is not None:
+            wanted = kept.active
+        else:
+            kept, findings = self._wanted(errand)
+            wanted = effective(kept.world, kept.hold)
+        queued = changed(policies_of(self._kept.world), policies_of(kept.world)) if kept.hold else ()
+        endpoints = {
+            found.key for found in wanted.objects if isinstance(found, Endpoint) and is_attached(found)
+        }
+        now, later = self._split(wanted, set(errand.lost))
+        events = difference(self._active, now)
+        attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
+        detach = tuple(key for key in sorted(self._attached) if key in later or key not in endpoints)
+        host = (Put(errand.host),) if errand.host else ()
+        self._proposal = Proposal(kept, now, events, meaning(policies_of(wanted)), host)
+        found = (*findings, *kept.world.findings)
+        return Plan(tuple(attach), detach, found, bool(later), tuple(one.policy for one in queued))
+
+    def _wanted(self, errand: Propose) -> tuple[Kept, list[Finding]]:
+        """What is wanted with the errand's request, and what is to be said about it."""
+        manifests, findings = self._requested(decode(errand))
+        config, hold = self._config, self._kept.hold
         built = build(manifests, config.pod_ranges, config.service_ranges, self._kept.world)
         world = overlay(config, built, self._kept.world)
         if any(finding.severity is Severity.ERROR for finding in world.findings):
             raise InputError(world.findings)
-        wanted = {found.key for found in world.objects if isinstance(found, Endpoint) and is_attached(found)}
-        now, later = self._split(world)
-        events = difference(self._active, now)
-        attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
-        detach = tuple(key for key in sorted(self._attached) if key in later or key not in wanted)
-        self._proposal = Proposal(Kept(manifests, world), now, events, (Put(host),) if host else ())
-        return Plan(tuple(attach), detach, (*findings, *world.findings), bool(later))
+        if errand.release:
+            hold = None
+        elif errand.hold is not None:
+            generation, content = errand.hold
+            hold = Hold(generation, read_policies(content))
+        return Kept(manifests, world, hold), findings
 
-    def _split(self, world: World) -> tuple[World, set[str]]:
-        """The world that can be now, without attached endpoints that come back as others, and their keys."""
+    def _split(self, world: World, lost: set[str]) -> tuple[World, set[str]]:
+        """The world that can be now, without attached endpoints that come back as others, and their keys.
+
+        ``lost``: endpoints whose links are gone, to be attached anew.
+        """
         events = difference(self._active, world)
         deletes = {e.key for e in events if isinstance(e, Delete) and e.kind == Endpoint.__name__}
         later = {
@@ -102,7 +145,7 @@ class Worker:
             if isinstance(found, Endpoint)
             and found.key in self._attached
             and is_attached(found)
-            and (found.key in deletes or found.addresses != self._attached[found.key])
+            and (found.key in deletes or found.key in lost or found.addresses != self._attached[found.key])
         }
         if not later:
             return world, later
@@ -127,15 +170,17 @@ class Worker:
     def compile(self, errand: Compile) -> Iterator[Events | Writes | Compiled]:
         """The proposal as events and writes, in parts, then what they come to. Raises TooBigError."""
         assert self._proposal is not None
+        proposal = self._less(self._proposal) if errand.less else self._proposal
         events = (
             *self._first,
-            *self._proposal.host,
+            *proposal.host,
             *(Delete("Attachment", key) for key in errand.detached),
-            *self._proposal.events,
+            *proposal.events,
             *puts(errand.attached),
         )
         begin = time.perf_counter()
-        change = self._compiler.update(events)
+        anew = bool(self._meaning) and proposal.meaning != self._meaning
+        change = self._compiler.update(events, anew=anew)
         elapsed = (time.perf_counter() - begin) * 1000
         self._first = ()
         for key in errand.detached:
@@ -143,17 +188,66 @@ class Worker:
         self._attached.update((found.attachment.endpoint, found.addresses) for found in errand.attached)
         yield from map(Events, in_parts(events))
         yield from map(Writes, in_parts(change.writes))
-        self._kept, self._active = self._proposal.kept, self._proposal.active
-        self._proposal = None
-        yield Compiled(change.generation, change.digest, elapsed, msgspec.msgpack.encode(self._kept))
+        self._kept, self._active, self._proposal = proposal.kept, proposal.active, None
+        yield self._compiled(change, elapsed, proposal.meaning)
 
+    def audit(self, errand: Audit) -> Iterator[Writes | Audited]:
+        """The next few steps of comparing the maps with what was written to them. Raises OSError."""
+        tables, found, ended = self._compiler.tables, list[Altered](), True
+        if not self._first:
+            until = time.perf_counter() + errand.seconds
+            steps = self._steps or self._auditor().steps(tables)
+            self._steps, ended = steps, False
+            while not ended and not found and time.perf_counter() < until:
+                step = next(steps, None)
+                ended = step is None
+                found += step or ()
+        if ended:
+            self._steps = None
+        digest = ""
+        if found:
+            change = self._compiler.update((), anew=True)
+            digest = change.digest
+            yield from map(Writes, in_parts((*(one.write for one in found), *change.writes)))
+        yield Audited(tuple(one.what for one in found), ended, tables.generation, digest)
 
-def read_kept(content: bytes) -> Kept:
-    """What an earlier worker encoded. Raises ClocheError when it was of another version."""
-    try:
-        return msgspec.msgpack.decode(content, type=Kept) if content else Kept()
-    except msgspec.DecodeError as error:
-        raise ClocheError(f"what was kept on disk is of another version: {error}") from None
+    def _auditor(self) -> Auditor:
+        """What compares; the maps are opened when it is first asked for."""
+        if self._audits is None:
+            maps = opened_maps(pin_directory(self._config.instance))
+            if maps is None:
+                raise ClocheError(f"nothing is pinned for instance {self._config.instance}")
+            self._audits = Auditor(maps)
+        return self._audits
+
+    def _less(self, proposal: Proposal) -> Proposal:
+        """What is left of a proposal that does not fit: endpoints that go; all else stays as it is in force.
+
+        Raises ClocheError before anything is in force here: then the kernel's tables are left alone.
+        """
+        if self._first:
+            raise ClocheError("what was in force is not known here; nothing is changed")
+        deletes = [e for e in proposal.events if isinstance(e, Delete) and e.kind == Endpoint.__name__]
+        active = reduced(self._active, (event.key for event in deletes))
+        kept = msgspec.structs.replace(proposal.kept, active=active)
+        return Proposal(kept, active, tuple(deletes), self._meaning)
+
+    def _compiled(self, change: Change, elapsed_ms: float, meant: str) -> Compiled:
+        kept, policies = self._kept, b""
+        if meant != self._meaning:
+            policies = msgspec.msgpack.encode(policies_of(self._active))
+            self._meaning = meant
+        return Compiled(
+            change.generation,
+            change.digest,
+            elapsed_ms,
+            msgspec.msgpack.encode(kept),
+            policies,
+            meant,
+            kept.hold.generation if kept.hold else 0,
+            changed(kept.hold.policies, policies_of(kept.world)) if kept.hold else (),
+            missing(effective(kept.world, kept.hold), self._active) if kept.active else (),
+        )
 
 
 def puts(attached: Iterable[Attached]) -> Iterator[Put]:
@@ -194,11 +288,15 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
     try:
         match errand:
             case Propose():
-                yield worker.propose(decode(errand), errand.host)
+                yield worker.propose(errand)
             case Compile():
                 yield from worker.compile(errand)
+            case Audit():
+                yield from worker.audit(errand)
     except ClocheError as error:
         yield Refused(as_refusal(error))
+    except OSError as error:
+        yield Refused(as_refusal(ClocheError(str(error))))
 
 
 def work(pipe: Pipe) -> None:
@@ -211,7 +309,7 @@ def work(pipe: Pipe) -> None:
         except ClocheError as error:
             pipe.send(Refused(as_refusal(error)))
             return
-        pipe.send(Begun())
+        pipe.send(Begun(worker.behind))
         del begin
         while True:
             for reply in answer(worker, pipe.receive()):

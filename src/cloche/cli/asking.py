@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, NamedTuple
 
-import msgspec
 import typer
 
 from cloche.agent.client import Client, connect
 from cloche.agent.messages import Outcome, ProbePair, ProbeResult, Show
-from cloche.cli import lines, render, worlds
+from cloche.cli import lines, render, standing, worlds
 from cloche.cli.options import Instance, Json, System
 from cloche.cli.places import find_destination, find_pod, port_number, read_port
 from cloche.config import DEFAULT_INSTANCE
@@ -111,7 +110,7 @@ LISTINGS: dict[Show, Listing] = {
         Client.endpoints,
         (
             ("ENDPOINT", lambda e: e.endpoint),
-            ("STATE", lambda e: e.state),
+            ("STATE", lambda e: e.state if not e.problem else f"{e.state}: {e.problem}"),
             ("ADDRESSES", lambda e: joined(e.addresses)),
             ("PORTS", lambda e: joined(e.ports)),
             ("SETS OUT/IN", lambda e: f"{e.egress_set or '-'}/{e.ingress_set or '-'}"),
@@ -145,6 +144,7 @@ LISTINGS: dict[Show, Listing] = {
             ("DIGEST", lambda g: g.digest[:12]),
             ("WRITES", lambda g: g.writes),
             ("COMPILED IN", lambda g: f"{g.compile_ms:.1f} ms"),
+            ("KEPT", lambda g: "yes" if g.kept else ""),
             ("CAUSE", lambda g: g.cause),
         ),
     ),
@@ -200,16 +200,20 @@ def show(
 
     The model's objects, and what became of them in the kernel. A set is an endpoint's rules in one
     direction, shared by equals; a class is a set of peers that no policy can tell apart. In show
-    generations, * is the active one.
+    generations, * is the active one, and one can roll back to those that are kept.
 
     Example: cloche show endpoints
     """
     listing = LISTINGS[what]
     with connect(instance) as client:
         rows = [row for row in listing.ask(client) if system or not getattr(row, "system", False)]
+        status = client.status() if what is Show.GENERATIONS else None
     if json:
-        render.answer_json(**{what.value: [msgspec.to_builtins(row) for row in rows]})
+        parts: dict[str, object] = {what.value: rows}
+        render.answer_json(**parts, **({"held": status.held, "waiting": status.waiting} if status else {}))
         return
     headers = [title for title, _ in listing.columns]
     cells = ([str(value(row)) for _, value in listing.columns] for row in rows)
     render.show(render.table(headers, cells))
+    if status is not None:
+        render.show(*standing.held_lines(status))

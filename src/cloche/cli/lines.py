@@ -10,7 +10,14 @@ from cloche.agent.messages import Applied, FlowEvent, RuleReference
 from cloche.cli import render
 from cloche.config import DEFAULT_INSTANCE
 
-KIND_STYLES = {"new": "green", "drop": "red", "cut": "bold red", "closed": "dim", "lost": "bold yellow"}
+KIND_STYLES = {
+    "new": "green",
+    "drop": "red",
+    "cut": "bold red",
+    "closed": "dim",
+    "lost": "bold yellow",
+    "repaired": "bold yellow",
+}
 
 
 def instance_option(instance: str) -> str:
@@ -55,6 +62,8 @@ def event(told: FlowEvent) -> Text:
     text = Text(f"{moment} ", render.dim).append(f"{told.kind:<6} ", KIND_STYLES.get(told.kind, ""))
     if told.kind == "lost":
         return text.append(f"{told.suppressed} events were not seen: the ring buffer was full", "yellow")
+    if told.kind == "repaired":
+        return text.append(told.detail, "bold")
     text.append(
         f"{party(told.source, told.source_address)} > {party(told.destination, told.destination_address)}"
     )

@@ -1,7 +1,7 @@
 """The ``cloche`` command: its verbs, and errors as messages and exit statuses.
 
-Status 0: fine. 1: denied, different, or findings at or above ``--fail-on``. 2: bad input, or this machine
-cannot. 3: nothing is running.
+Status 0: fine. 1: denied, different, queued, or findings at or above ``--fail-on``. 2: bad input, or this
+machine cannot. 3: nothing is running.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import typer
 from typer._completion_classes import completion_init
 from typer._completion_shared import get_completion_script
 
-from cloche.cli import asking, doctoring, questions, render, running
+from cloche.cli import asking, doctoring, questions, render, running, standing
 from cloche.errors import ClocheError
 
-EPILOG = "Status: 0 fine, 1 denied or different, 2 bad input, 3 not running."
+EPILOG = "Status: 0 fine, 1 denied, different or queued, 2 bad input, 3 not running."
 
 app = typer.Typer(
     name="cloche",
@@ -59,6 +59,8 @@ VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("check", questions.check),
     ("flows", asking.flows),
     ("show", asking.show),
+    ("attest", standing.attest),
+    ("rollback", standing.rollback),
     ("down", running.down),
     ("clean", running.clean),
     ("doctor", doctoring.doctor),

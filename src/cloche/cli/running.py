@@ -24,7 +24,7 @@ from cloche.cli.options import (
 )
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import ClocheError, MachineError
+from cloche.errors import ClocheError, MachineError, TooBigError
 from cloche.orchestrators.sandbox import Manifest, build, read
 
 
@@ -60,7 +60,7 @@ def up(
         if detach:
             if not json:
                 render.aside(f"it keeps running; end it with: cloche down{lines.instance_option(instance)}")
-            return
+            return end(applied)
         if not json:
             render.aside("telling of every flow; Ctrl-C takes everything down", render.dim)
         try:
@@ -85,9 +85,11 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
         except BaseException:
             client.close()
             raise
-    except BaseException:
+    except BaseException as error:
         if new:
             undo(config)
+            if isinstance(error, TooBigError):
+                error.note = ""
         raise
 
 
@@ -109,19 +111,28 @@ def follow(client: Client, json: bool) -> None:
 
 
 def tell(applied: Applied, json: bool) -> None:
-    """Say what a change came to."""
+    """Say what a change came to, and which of its policies a roll-back holds back."""
     if json:
         render.answer_json(applied=applied)
         return
     render.findings(applied.findings)
     render.show(lines.applied(applied))
+    for policy in applied.queued:
+        render.aside(f"queued: {policy} waits until the roll-back is released", "yellow")
+
+
+def end(applied: Applied) -> None:
+    """End with status 1 when something of the change is only queued."""
+    if applied.queued:
+        raise typer.Exit(1)
 
 
 def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     """Put objects into a running sandbox.
 
     What has the same kind, namespace and name is replaced. The change takes effect in one step, on
-    connections that are open too. Bad input changes nothing.
+    connections that are open too. Bad input changes nothing. Status 1 when policies are only queued,
+    because a roll-back holds.
 
     Example: cloche apply -f examples/shop-lockdown.yaml
     """
@@ -130,6 +141,7 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
         with render.working("applying"):
             applied = client.apply(manifests)
         tell(applied, json)
+    end(applied)
 
 
 def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
@@ -144,6 +156,7 @@ def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = 
         with render.working("deleting"):
             applied = client.delete(manifests)
         tell(applied, json)
+    end(applied)
 
 
 def execute(

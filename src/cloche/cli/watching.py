@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from cloche.agent.client import Client
 from cloche.agent.messages import Mode
 from cloche.cli import lines, render
-from cloche.errors import ClocheError
+from cloche.errors import ClocheError, TooBigError
 from cloche.orchestrators.sandbox import read
 from cloche.orchestrators.sandbox.manifests import files
 
@@ -60,7 +60,8 @@ def _watch(client: Client, paths: Sequence[str], stop: threading.Event) -> None:
             applied = client.apply(read(paths), Mode.REPLACE)
         except ClocheError as error:
             render.failure(error)
-            render.aside("nothing was changed", render.dim)
+            if not isinstance(error, TooBigError):
+                render.aside("nothing was changed", render.dim)
         else:
             render.findings(applied.findings)
             render.show(lines.applied(applied))

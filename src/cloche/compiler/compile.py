@@ -73,8 +73,8 @@ class Compiler:
         """All that was taken in. Not to be changed."""
         return self._held.view.state
 
-    def update(self, events: Iterable[Event]) -> Change:
-        """Take events in and say what to write.
+    def update(self, events: Iterable[Event], *, anew: bool = False) -> Change:
+        """Take events in and say what to write. ``anew``: in a new generation, whatever there is to write.
 
         Raises TooBigError when the outcome does not fit; then the events were not taken in.
         """
@@ -84,6 +84,7 @@ class Compiler:
         if not held.graced:
             held.settle()
         draft = Draft(step)
+        draft.flips |= anew
         try:
             _plan(held, draft)
         except FullError as error:

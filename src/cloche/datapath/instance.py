@@ -15,6 +15,7 @@ from cloche.config import Loader
 from cloche.datapath import adoption, devices, hooks, host, loader, namespaces, ownership
 from cloche.datapath.events import Counter, EventReader, read_counters, read_flows, read_reasons
 from cloche.datapath.host import Change
+from cloche.datapath.inspect import Inspector
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
 from cloche.datapath.links import Hook
 from cloche.datapath.readback import read_back
@@ -82,14 +83,17 @@ class Datapath:
             hooks.hook(self.instance, name, self._programs.from_uplink, device.ifindex)
         return sorted(device.name for device in present.values())
 
-    def configure(self, settings: Settings) -> None:
-        """Write the configuration entry, after ``prepare_host``. Generation and hash key stay; a new
-        instance's hash key is random."""
+    def configure(self, settings: Settings) -> bool:
+        """Write the configuration entry, after ``prepare_host``; False when it was so already. Generation
+        and hash key stay; a new instance's hash key is random."""
         old = self.config()
         key = old.hash_key if any(old.hash_key) else (secrets.randbits(64), secrets.randbits(64))
         config = make_config(settings, host.make_pair(self.instance), key, old.generation)
         after = CONFIG_OFFSETS["clock_ns"]
-        self._config[after:CONFIG_SIZE] = config.pack()[after:]
+        altered = bytes(self._config[after:CONFIG_SIZE]) != config.pack()[after:]
+        if altered:
+            self._config[after:CONFIG_SIZE] = config.pack()[after:]
+        return altered
 
     def config(self) -> Config:
         """The configuration entry."""
@@ -199,6 +203,15 @@ class Datapath:
     def sweeper(self) -> Sweeper:
         """What removes expired flows."""
         return Sweeper(self._maps.flows)
+
+    def inspector(self, settings: Settings) -> Inspector:
+        """What looks after devices, programs, pins, routes and rules; after ``prepare_host``."""
+
+        def prepare() -> None:
+            self.prepare_host(self._ranges)
+            self.configure(settings)
+
+        return Inspector(self.instance, (self._maps, self._programs), self._ranges, prepare)
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Of each hash map: how many entries it has, and how many fit."""

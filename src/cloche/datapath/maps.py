@@ -135,6 +135,43 @@ class Map:
             attr = Attr("<4Q2I2Q", *places, len(some), self.fd, 0, 0)
             call(Command.MAP_UPDATE_BATCH, attr, self.info.name)
 
+    def chunks(self, room: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """Every entry, some ``room`` at once; entries may come twice where a bucket needed more room."""
+        token, first = ctypes.create_string_buffer(max(self.info.key_size, 8)), True
+        ended = False
+        while not ended:
+            try:
+                found, ended = self._batch(token, first, room)
+            except OSError as error:
+                if error.errno != errno.ENOSPC or room >= self.info.max_entries:
+                    raise
+                room *= 8
+                continue
+            first = False
+            yield found
+
+    def _batch(
+        self, token: ctypes.Array[ctypes.c_char], first: bool, room: int
+    ) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """The next entries after ``token``, which moves on, and whether they were the last."""
+        key_size, value_size = self.info.key_size, self._value_size
+        keys = ctypes.create_string_buffer(room * key_size)
+        values = ctypes.create_string_buffer(room * value_size)
+        places = (0 if first else address_of(token), address_of(token))
+        attr = Attr("<4Q2I2Q", *places, address_of(keys), address_of(values), room, self.fd, 0, 0)
+        ended = False
+        try:
+            call(Command.MAP_LOOKUP_BATCH, attr, self.info.name)
+        except FileNotFoundError:
+            ended = True
+        (count,) = attr.read("<I", 32)
+        raw_keys, raw_values = keys.raw[: count * key_size], values.raw[: count * value_size]
+        found = [
+            (raw_keys[i * key_size : (i + 1) * key_size], raw_values[i * value_size : (i + 1) * value_size])
+            for i in range(count)
+        ]
+        return found, ended
+
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every entry; what is written meanwhile may be seen or not. Batched where the kernel can."""
         room = max(BATCH, 1)
@@ -149,24 +186,12 @@ class Map:
                 return
 
     def _batches(self, room: int) -> Iterator[tuple[bytes, bytes]]:
-        key_size, value_size = self.info.key_size, self._value_size
-        token = ctypes.create_string_buffer(max(key_size, 8))
-        keys = ctypes.create_string_buffer(room * key_size)
-        values = ctypes.create_string_buffer(room * value_size)
-        first, ended = True, False
+        token, first, ended = ctypes.create_string_buffer(max(self.info.key_size, 8)), True, False
         seen: list[tuple[bytes, bytes]] = []
         while not ended:
-            places = (0 if first else address_of(token), address_of(token))
-            attr = Attr("<4Q2I2Q", *places, address_of(keys), address_of(values), room, self.fd, 0, 0)
-            try:
-                call(Command.MAP_LOOKUP_BATCH, attr, self.info.name)
-            except FileNotFoundError:
-                ended = True
-            first, (count,) = False, attr.read("<I", 32)
-            raw_keys, raw_values = keys.raw[: count * key_size], values.raw[: count * value_size]
-            for i in range(count):
-                key = raw_keys[i * key_size : (i + 1) * key_size]
-                seen.append((key, raw_values[i * value_size : (i + 1) * value_size]))
+            found, ended = self._batch(token, first, room)
+            first = False
+            seen += found
         yield from seen
 
     def mapped(self) -> memoryview:

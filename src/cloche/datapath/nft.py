@@ -62,6 +62,13 @@ def masquerade(instance: str) -> None:
     _run(["-f", "-"], _RULESET.format(table=table_name(instance), device=instance))
 
 
+def listing(instance: str) -> str:
+    """The instance's table as the kernel has it; empty when there is none. MachineError without nft."""
+    if table_name(instance) not in _run(["list", "tables"]):
+        return ""
+    return _run(["list", "table", "inet", table_name(instance)])
+
+
 def remove(instance: str) -> None:
     """Remove the instance's table; nothing when there is none."""
     name = table_name(instance)

@@ -84,6 +84,14 @@ def pinned_maps(directory: Path) -> dict[str, Map]:
     return {}
 
 
+def opened_maps(directory: Path) -> Maps | None:
+    """The maps of an instance that is there, for whoever is not its agent; None when they are not all there."""
+    paths = {name: directory / "maps" / name for name in Maps._fields}
+    if not all(path.exists() for path in paths.values()):
+        return None
+    return Maps(**{name: open_map(str(path)) for name, path in paths.items()})
+
+
 def pinned_programs(directory: Path, digest: str) -> Programs | None:
     """The pinned programs when all are there and came from the object file of this digest."""
     paths = {name: directory / "programs" / name for name in Programs._fields}

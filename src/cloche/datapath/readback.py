@@ -15,7 +15,7 @@ from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays, non_zero
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
 from cloche.datapath.pins import Maps
-from cloche.tables.schema import NUMBER_BITS, Put, Remove, Tables, Write, unpack
+from cloche.tables.schema import NUMBER_BITS, Capacity, Put, Remove, Tables, Write, unpack
 
 _NUMBER = (1 << NUMBER_BITS) - 1
 
@@ -39,7 +39,8 @@ def read_back(maps: Maps) -> Tables:
 
 
 def _read_cells(tables: Tables, arrays: Arrays) -> None:
-    width = 1 + max(max(word & _NUMBER, word >> NUMBER_BITS & _NUMBER) for word in set(tables.atoms))
+    named = 1 + max(max(word & _NUMBER, word >> NUMBER_BITS & _NUMBER) for word in set(tables.atoms))
+    width = min(named, Capacity().atoms)  # a word altered from outside may name any atom
     numbers = {number for word in tables.rows.values() for number in (word.old, word.new)} - {0}
     for row in numbers:
         tables.cells[row] = arrays.cells.read(row, width)

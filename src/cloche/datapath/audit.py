@@ -1,0 +1,162 @@
+"""Compares the maps with what was written to them, a little at a time, and says how to put them right.
+
+Whoever asks holds the tables exactly as written and lets nobody write during a step. What a packet reads and
+no program writes is compared: every map of the tables, and the active generation.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from cloche.datapath import encode
+from cloche.datapath.arrays import Arrays, non_zero
+from cloche.datapath.layout import CONFIG_OFFSETS
+from cloche.datapath.pins import Maps
+from cloche.model.address import format_address
+from cloche.tables.schema import (
+    AddressKey,
+    Flip,
+    MemberKey,
+    PrefixKey,
+    Put,
+    Remove,
+    ServiceKey,
+    Tables,
+    Write,
+    unpack,
+)
+
+AT_ONCE = 128
+WORDS_AT_ONCE = 8192
+
+
+class Altered(NamedTuple):
+    """An entry that is not as it was written: which, what befell it, and the write that mends it."""
+
+    what: str
+    write: Write
+
+
+class Auditor:
+    """Goes through the maps of one instance. Writes nothing."""
+
+    def __init__(self, maps: Maps) -> None:
+        self._maps, self._arrays = maps, Arrays(maps)
+
+    def steps(self, tables: Tables) -> Iterator[list[Altered]]:
+        """Once through everything, each step some 100 us long; what each found. ``tables`` may be written
+        to between two steps, together with the maps."""
+        yield list(self._generation(tables))
+        for name in encode.HASHES:
+            yield from self._hash(tables, name)
+        for name in encode.RECORDS:
+            yield from self._records(tables, name)
+        yield from self._atoms(tables)
+        yield from self._rows(tables)
+        yield from self._cells(tables)
+
+    def _generation(self, tables: Tables) -> Iterator[Altered]:
+        active = self._arrays.config[CONFIG_OFFSETS["generation"] // 8]
+        if active != tables.generation:
+            yield Altered(f"the active generation was set to {active}", Flip(tables.generation))
+
+    def _hash(self, tables: Tables, name: str) -> Iterator[list[Altered]]:
+        handle, codec = getattr(self._maps, name), encode.HASHES[name]
+        for entries in handle.chunks(AT_ONCE):
+            found, held = [], getattr(tables, name)
+            for raw, value in entries:
+                key = codec.read_key(raw)
+                if key not in held:
+                    found.append(Altered(f"{say(name, key)} was added", Remove(name, key)))
+                elif codec.value(held[key]) != value:
+                    found.append(Altered(f"{say(name, key)} was altered", Put(name, key, held[key])))
+            yield found
+        for keys in pieces(list(getattr(tables, name))):
+            held = getattr(tables, name)
+            yield [
+                Altered(f"{say(name, key)} was removed", Put(name, key, held[key]))
+                for key in keys
+                if key in held and handle.get(codec.key(key)) is None
+            ]
+
+    def _records(self, tables: Tables, name: str) -> Iterator[list[Altered]]:
+        source, codec = self._arrays.records[name], encode.RECORDS[name]
+        for keys in pieces(list(getattr(tables, name))):
+            held = getattr(tables, name)
+            yield [
+                Altered(f"{say(name, key)} was altered", Put(name, key, held[key]))
+                for key in keys
+                if key in held and source.read(key)[: codec.size] != codec.value(held[key])
+            ]
+        held = getattr(tables, name)
+        yield [
+            Altered(f"{say(name, key)} was added", Remove(name, key))
+            for key in source.used()
+            if key not in held
+        ]
+
+    def _atoms(self, tables: Tables) -> Iterator[list[Altered]]:
+        view = self._arrays.atoms.view
+        for first in range(0, len(view), WORDS_AT_ONCE):
+            there = view[first : first + WORDS_AT_ONCE].tobytes()
+            wanted = tables.atoms[first : first + WORDS_AT_ONCE]
+            if there == wanted.tobytes():
+                yield []
+                continue
+            yield [
+                Altered(f"{say('atoms', at)} was altered", Put("atoms", (at, at), unpack(word)))
+                for at, word in enumerate(wanted, first)
+                if view[at] != word
+            ]
+
+    def _rows(self, tables: Tables) -> Iterator[list[Altered]]:
+        view, classes = self._arrays.rows.view, self._arrays.classes
+        for keys in pieces(list(tables.rows)):
+            yield [
+                Altered(f"{say('rows', key)} was altered", Put("rows", key, tables.rows[key]))
+                for key in keys
+                if key in tables.rows
+                and view[self._arrays.row_index(key[0], key[1])] != tables.rows[key].pack()
+            ]
+        for first in range(0, len(view), WORDS_AT_ONCE):
+            found = non_zero(view[first : first + WORDS_AT_ONCE])
+            keyed = (divmod(first + at, classes) for at, _ in found)
+            yield [
+                Altered(f"{say('rows', key)} was added", Put("rows", key, unpack(0)))
+                for key in keyed
+                if key not in tables.rows
+            ]
+
+    def _cells(self, tables: Tables) -> Iterator[list[Altered]]:
+        for rows in pieces(list(tables.cells)):
+            found = []
+            for row in rows:
+                wanted = tables.cells.get(row, [])
+                if array("I", self._arrays.cells.read(row, len(wanted))) != array("I", wanted):
+                    put = Put("cells", (row, 0), tuple(wanted))
+                    found.append(Altered(f"{say('cells', row)} was altered", put))
+            yield found
+
+
+def pieces(keys: list[Any]) -> Iterator[list[Any]]:
+    """The keys, some at once."""
+    for first in range(0, len(keys), AT_ONCE):
+        yield keys[first : first + AT_ONCE]
+
+
+def say(name: str, key: object) -> str:
+    """An entry of a map in words."""
+    match key:
+        case AddressKey(network, address):
+            text = f"{format_address(address)} of network {network}"
+        case PrefixKey(network, block):
+            text = f"{block} of network {network}"
+        case ServiceKey(_, address, port, protocol):
+            text = f"{format_address(address)} port {port} protocol {protocol}"
+        case MemberKey(service, address, port):
+            text = f"{format_address(address)} port {port} of service {service}"
+        case _:
+            text = str(key)
+    return f"the entry {text} of the map {name}"
