@@ -85,7 +85,7 @@ def pinned_maps(directory: Path) -> dict[str, Map]:
 
 
 def opened_maps(directory: Path) -> Maps | None:
-    """The maps of an instance that is there, for whoever is not its agent; None when they are not all there."""
+    """The maps of an instance, for whoever is not its agent; None when they are not all there."""
     paths = {name: directory / "maps" / name for name in Maps._fields}
     if not all(path.exists() for path in paths.values()):
         return None
