@@ -6,6 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from cloche.compiler.atoms import Atoms, read_atoms, runs
+from cloche.compiler.digest import Digest
 from cloche.compiler.numbers import Numbers, Ranges
 from cloche.compiler.rows import RowPlan, Rows
 from cloche.compiler.services import ServicePlan, Services
@@ -76,6 +77,8 @@ class Held:
         self.capacity, self.tables = capacity, tables
         self.view = View(host)
         self.first = True
+        self.digest: Digest | None = None
+        """Of the tables; None until they are written the first time."""
         self.graced = tables.generation == 0
         self.classes: dict[Signature, int] = {}
         self.sets: dict[SharedSet, int] = {}
