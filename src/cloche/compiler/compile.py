@@ -129,7 +129,7 @@ def _plan(held: Held, draft: Draft) -> None:
 def _look_at_all(held: Held) -> None:
     """Whatever the tables hold is compared with what they should."""
     view, tables = held.view, held.tables
-    view.dirty_addresses.update(tables.addresses)
+    view.dirty_addresses.update(dict.fromkeys(tables.addresses))
     view.dirty_prefixes.update(tables.prefixes)
 
 

@@ -65,9 +65,11 @@ class Draft:
     def change(self, map_: str, key: object, value: object, *words: Versioned) -> None:
         """Write an entry before the flip; ``words`` are the versioned ones in it."""
         self.changes.append(Put(map_, key, value))
-        if any(aging(word) for word in words):
-            self.flips = True
-            self.aging.append(Aging(self.step.next, map_, key))
+        for word in words:
+            if aging(word):
+                self.flips = True
+                self.aging.append(Aging(self.step.next, map_, key))
+                break
 
 
 class Held:
