@@ -12,7 +12,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cloche.compiler.digest import digest
+from cloche.compiler.atoms import Atoms
+from cloche.compiler.digest import Digest
 from cloche.compiler.endpoints import write_endpoints
 from cloche.compiler.entries import write_addresses, write_prefixes
 from cloche.compiler.filling import fill_rows
@@ -95,9 +96,9 @@ class Compiler:
         writes = _in_order(held, draft)
         _keep(held, draft, writes)
         self._highest = max(self._highest, held.tables.generation)
-        return Change(
-            held.tables.generation, writes, tuple(draft.refused), digest(held.tables), _counts(held)
-        )
+        assert held.digest is not None
+        generation, refused = held.tables.generation, tuple(draft.refused)
+        return Change(generation, writes, refused, held.digest.text, _counts(held))
 
 
 def compile_full(state: State, host: str, capacity: Capacity, previous: Tables | None = None) -> Tables:
@@ -129,7 +130,7 @@ def _plan(held: Held, draft: Draft) -> None:
 def _look_at_all(held: Held) -> None:
     """Whatever the tables hold is compared with what they should."""
     view, tables = held.view, held.tables
-    view.dirty_addresses.update(tables.addresses)
+    view.dirty_addresses.update(dict.fromkeys(tables.addresses))
     view.dirty_prefixes.update(tables.prefixes)
 
 
@@ -158,8 +159,7 @@ def _backends_open(held: Held, draft: Draft) -> bool:
 
 def _keep(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
     """The draft is carried out: the tables are as written, numbers are taken and given up."""
-    for write in writes:
-        apply_write(held.tables, write)
+    _write(held, writes, draft.step.next, held.atoms if draft.atoms is None else draft.atoms)
     for signature in draft.classes_gone:
         del held.classes[signature]
     for one in draft.sets_gone:
@@ -185,6 +185,16 @@ def _keep(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
     _rest(held, writes)
     held.view.taken()
     held.first = False
+
+
+def _write(held: Held, writes: tuple[Write, ...], generation: int, atoms: Atoms) -> None:
+    """Do the writes, which are for this generation; afterwards these atoms count."""
+    if held.digest is not None:
+        held.digest.carry_out(writes, generation, atoms)
+        return
+    for write in writes:
+        apply_write(held.tables, write)
+    held.digest = Digest(held.tables, atoms)
 
 
 def _rest(held: Held, writes: tuple[Write, ...]) -> None:

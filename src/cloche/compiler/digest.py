@@ -1,20 +1,44 @@
 """A generation's identity: a hash of what the tables say, whatever numbers they say it with.
 
-Classes count by who has them, sets by their rules, rows by their cells, atoms by their first port. So two
-tables have the same digest exactly when they differ in numbering and history alone (up to collisions).
+Classes count by who has them, sets by their rules, rows by what they decide for which port. So two tables
+have the same digest exactly when they differ in numbering and history alone (up to collisions). It is a sum
+of fingerprints, so a change costs what it touches: docs/design/digest.md.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
+from typing import cast
 
 from cloche.compiler.atoms import Atoms, read_atoms
-from cloche.tables.schema import EndpointEntry, Tables, Versioned
+from cloche.tables.mirror import apply_write
+from cloche.tables.schema import (
+    AddressEntry,
+    AddressKey,
+    PrefixEntry,
+    PrefixKey,
+    Put,
+    Remove,
+    Tables,
+    Versioned,
+    Write,
+)
 
 SIZE = 16
 MODULO = 1 << 8 * SIZE
+Place = tuple[str, object]
+"""A map's name and a key in it."""
+
+Pair = tuple[int, int]
+"""Set and class number."""
+
+
+def digest(tables: Tables) -> str:
+    """The canonical hash of what counts in ``tables``' active generation, as hexadecimal digits."""
+    return Digest(tables, read_atoms(tables.atoms, tables.generation)).text
 
 
 def fingerprint(*parts: object) -> int:
@@ -22,73 +46,211 @@ def fingerprint(*parts: object) -> int:
     return int.from_bytes(blake2b(repr(parts).encode(), digest_size=SIZE).digest(), "big")
 
 
-def digest(tables: Tables) -> str:
-    """The canonical hash of what counts in ``tables``' active generation, as hexadecimal digits."""
-    at = tables.generation
-    atoms = read_atoms(tables.atoms, at)
-    members = _members(tables)
-    sets = _sets(tables)
-    total = fingerprint("atoms", [(first, last) for first, last, _ in _canonical(atoms)])
-    order = [number for _, _, number in _canonical(atoms)]
-    rows: dict[int, int] = {}
-    for class_, identity in members.items():
-        behaviour = 0
-        for set_, key in sets.items():
-            row = _number(tables.rows.get((set_, class_)), at)
-            if row not in rows:
-                held = tables.cells.get(row, [])
-                rows[row] = fingerprint("row", [held[n] if n < len(held) else 0 for n in order])
-            behaviour += fingerprint(key, rows[row])
-        total += fingerprint("class", identity, behaviour % MODULO)
-    total += _endpoints(tables, sets) + _services(tables)
-    return f"{total % MODULO:0{2 * SIZE}x}"
+@lru_cache(maxsize=1 << 16)
+def _decides(set_: int, row: int) -> int:
+    """What a set says to a class for which it has this row."""
+    return fingerprint(set_, row)
 
 
-def _number(word: Versioned | None, generation: int) -> int:
-    return 0 if word is None else word.at(generation)
+def _address(at: AddressKey, entry: AddressEntry) -> int:
+    """An address and what is said of it, its class aside. (Most of a digest's time is spent here.)"""
+    said = b"address %b %d %d %d" % (at[1], at[0], entry.endpoint, entry.flags)
+    return int.from_bytes(blake2b(said, digest_size=SIZE).digest(), "big")
 
 
-def _canonical(atoms: Atoms) -> Iterable[tuple[int, int, int]]:
-    """Each interval with its atom's number. (An atom is known by its first interval.)"""
-    return atoms.intervals
+def _prefix(at: PrefixKey, entry: PrefixEntry) -> int:
+    return fingerprint("prefix", at.network, at.block.address, at.block.length, int(entry.flags))
 
 
-def _members(tables: Tables) -> dict[int, int]:
-    """A number for each class: who has it. Entries without a class are class 0."""
-    members: defaultdict[int, int] = defaultdict(int)
-    for at, entry in tables.addresses.items():
-        class_ = entry.class_.at(tables.generation)
-        members[class_] += fingerprint("address", tuple(at), entry.endpoint, int(entry.flags))
-    for prefix, piece in tables.prefixes.items():
-        class_ = piece.class_.at(tables.generation)
-        block = (prefix.network, prefix.block.address, prefix.block.length)
-        members[class_] += fingerprint("prefix", block, int(piece.flags))
-    return {class_: number % MODULO for class_, number in members.items()}
+class Digest:
+    """The digest of some tables, kept up to date by ``carry_out``."""
 
+    def __init__(self, tables: Tables, atoms: Atoms) -> None:
+        self._tables, self._atoms, self._at = tables, atoms, tables.generation
+        self._members: defaultdict[int, int] = defaultdict(int)
+        """How many addresses and blocks have each class."""
+        self._identity: defaultdict[int, int] = defaultdict(int)
+        """Who has each class: the sum of their fingerprints."""
+        self._behaviour: dict[int, int] = {}
+        """What all sets say to each class: the sum of their fingerprints."""
+        self._named: dict[int, tuple[int, ...]] = {}
+        """The sets of each endpoint."""
+        self._uses: Counter[int] = Counter()
+        """How often endpoints name each set."""
+        self._sets: dict[int, int] = {}
+        """The fingerprints of the sets in use, by number."""
+        self._rows: dict[int, int] = {}
+        """Rows' fingerprints, as they were asked for."""
+        self._terms: dict[Place, int] = {}
+        """What was summed up, and by what it goes."""
+        self._total = 0
+        self._classes: set[int] = set()
+        self._pairs: dict[Pair, int] = {}
+        self._places: set[Place] = set()
+        self._read()
 
-def _sets(tables: Tables) -> dict[int, int]:
-    """A number for each set in use: its rules."""
-    at = tables.generation
-    used = {word.at(at) for e in tables.endpoints.values() for word in (e.egress, e.ingress)} - {0}
-    return {number: fingerprint("set", tables.rules.get(number, ())) for number in used}
+    @property
+    def text(self) -> str:
+        """The digest, as hexadecimal digits."""
+        return f"{self._total % MODULO:0{2 * SIZE}x}"
 
+    def carry_out(self, writes: Iterable[Write], generation: int, atoms: Atoms) -> None:
+        """Do a change's writes. ``generation``: the one they are for; ``atoms``: what counts after them."""
+        self._at = generation
+        for write in writes:
+            self._take(write)
+            apply_write(self._tables, write)
+        if atoms is not self._atoms:
+            self._atoms = atoms
+            self._recut()
+        self._settle()
 
-def _endpoints(tables: Tables, sets: dict[int, int]) -> int:
-    total = sum(fingerprint("link", ifindex, number) for ifindex, number in tables.links.items())
-    for number, entry in tables.endpoints.items():
-        sides = [sets.get(word.at(tables.generation), 0) for word in (entry.egress, entry.ingress)]
-        total += fingerprint("endpoint", number, *sides, *_rest(entry))
-    return total
+    def _read(self) -> None:
+        """Take in all that the tables hold."""
+        members, identity = self._members, self._identity
+        for at, entry in self._tables.addresses.items():
+            class_ = entry.class_.at(self._at)
+            members[class_] += 1
+            identity[class_] += _address(at, entry)
+        for block, piece in self._tables.prefixes.items():
+            self._count(piece.class_, _prefix(block, piece), 1)
+        for map_ in ("links", "endpoints", "services"):
+            self._places.update((map_, key) for key in getattr(self._tables, map_))
+        self._recut()
+        self._settle()
 
+    def _take(self, write: Write) -> None:
+        """Note what a write will change; the tables are still as they were before it."""
+        match write:
+            case Put("addresses", key) | Remove("addresses", key):
+                at = cast(AddressKey, key)
+                if (entry := self._tables.addresses.get(at)) is not None:
+                    self._count(entry.class_, _address(at, entry), -1)
+                if isinstance(write, Put):
+                    entry = cast(AddressEntry, write.value)
+                    self._count(entry.class_, _address(at, entry), 1)
+            case Put("prefixes", key) | Remove("prefixes", key):
+                block = cast(PrefixKey, key)
+                if (piece := self._tables.prefixes.get(block)) is not None:
+                    self._count(piece.class_, _prefix(block, piece), -1)
+                if isinstance(write, Put):
+                    piece = cast(PrefixEntry, write.value)
+                    self._count(piece.class_, _prefix(block, piece), 1)
+            case Put("rows", key):
+                pair = cast(Pair, key)
+                if pair not in self._pairs:
+                    self._pairs[pair] = self._row(pair, self._tables.generation)
+            case Put("cells", key):
+                self._rows.pop(cast(Pair, key)[0], None)
+            case Put(map_, key) | Remove(map_, key):
+                self._places.add((map_, key))
 
-def _rest(entry: EndpointEntry) -> tuple[object, ...]:
-    return entry[2:]
+    def _count(self, word: Versioned, number: int, step: int) -> None:
+        """An address or block comes (1) into its class or leaves it (-1)."""
+        class_ = word.at(self._at)
+        self._members[class_] += step
+        self._identity[class_] += step * number
+        self._classes.add(class_)
 
+    def _recut(self) -> None:
+        """The ports are cut anew: rows under their old numbers may decide otherwise."""
+        intervals = [(first, last) for first, last, _ in self._atoms.intervals]
+        self._sum_up(("atoms", 0), fingerprint("atoms", intervals))
+        for kept in (self._rows, self._pairs, self._behaviour):
+            kept.clear()
+        self._classes.update(self._members)
 
-def _services(tables: Tables) -> int:
-    total = 0
-    for key, entry in tables.services.items():
-        places = range(entry.first, entry.first + entry.backends)
-        backends = [tables.backends[place][:2] for place in places if place in tables.backends]
-        total += fingerprint("service", tuple(key), entry.affinity_seconds, backends)
-    return total
+    def _settle(self) -> None:
+        """Bring the sum up to date with all that was noted."""
+        came, gone = self._turn_sets()
+        for set_ in gone:
+            for class_ in self._behaviour:
+                pair = (set_, class_)
+                row = self._pairs.pop(pair) if pair in self._pairs else self._row(pair, self._at)
+                self._say(set_, class_, row, -1)
+            del self._sets[set_]
+        for (set_, class_), row in self._pairs.items():
+            if set_ in self._sets and class_ in self._behaviour:
+                self._say(set_, class_, row, -1)
+                self._say(set_, class_, self._row((set_, class_), self._at), 1)
+        for set_ in came:
+            self._sets[set_] = fingerprint("set", self._tables.rules.get(set_, ()))
+            for class_ in self._behaviour:
+                self._say(set_, class_, self._row((set_, class_), self._at), 1)
+        for class_ in self._classes:
+            self._sum_up(("classes", class_), self._class_term(class_))
+        for place in self._places:
+            self._sum_up(place, self._term(*place))
+        self._classes.clear()
+        self._pairs.clear()
+        self._places.clear()
+
+    def _say(self, set_: int, class_: int, row: int, step: int) -> None:
+        """A set says this to a class from now on (1) or no longer (-1)."""
+        self._behaviour[class_] += step * _decides(self._sets[set_], row)
+        self._classes.add(class_)
+
+    def _row(self, pair: Pair, generation: int) -> int:
+        """The fingerprint of a pair's row: from which port on it has which cell."""
+        word = self._tables.rows.get(pair)
+        row = 0 if word is None else word.at(generation)
+        if row not in self._rows:
+            held = self._tables.cells.get(row, [])
+            steps: list[tuple[int, int]] = []
+            for first, _, number in self._atoms.intervals:
+                cell = held[number] if number < len(held) else 0
+                if not steps or steps[-1][1] != cell:
+                    steps.append((first, cell))
+            self._rows[row] = fingerprint("row", steps)
+        return self._rows[row]
+
+    def _turn_sets(self) -> tuple[list[int], list[int]]:
+        """The sets that endpoints came to name, and those that none names any more."""
+        looked: set[int] = set()
+        for map_, key in self._places:
+            if map_ == "endpoints":
+                number = cast(int, key)
+                entry = self._tables.endpoints.get(number)
+                words = () if entry is None else (entry.egress, entry.ingress)
+                old, new = self._named.pop(number, ()), tuple(word.at(self._at) for word in words)
+                self._uses.subtract(old)
+                self._uses.update(new)
+                looked.update(old, new)
+                if new:
+                    self._named[number] = new
+        looked.discard(0)
+        came = [set_ for set_ in looked if self._uses[set_] and set_ not in self._sets]
+        return came, [set_ for set_ in looked if not self._uses[set_] and set_ in self._sets]
+
+    def _class_term(self, class_: int) -> int:
+        """Who has a class, and what all sets say to it; 0 when nobody has it."""
+        if not self._members[class_]:
+            del self._members[class_], self._identity[class_]
+            self._behaviour.pop(class_, None)
+            return 0
+        if class_ not in self._behaviour:
+            said = (_decides(key, self._row((set_, class_), self._at)) for set_, key in self._sets.items())
+            self._behaviour[class_] = sum(said)
+        return fingerprint("class", self._identity[class_] % MODULO, self._behaviour[class_] % MODULO)
+
+    def _term(self, map_: str, key: object) -> int:
+        """What an entry of another map adds; 0 when it is not there or says nothing by itself."""
+        held = getattr(self._tables, map_).get(key) if map_ in ("links", "endpoints", "services") else None
+        if held is None:
+            return 0
+        match map_:
+            case "endpoints":
+                sides = [self._sets.get(word.at(self._at), 0) for word in (held.egress, held.ingress)]
+                return fingerprint("endpoint", key, *sides, *held[2:])
+            case "services":
+                places = range(held.first, held.first + held.backends)
+                found = (self._tables.backends.get(place) for place in places)
+                backends = [backend[:2] for backend in found if backend is not None]
+                return fingerprint("service", tuple(key), held.affinity_seconds, backends)  # type: ignore[arg-type]
+        return fingerprint("link", key, held)
+
+    def _sum_up(self, place: Place, term: int) -> None:
+        """The term of a place is this now."""
+        self._total += term - self._terms.pop(place, 0)
+        if term:
+            self._terms[place] = term

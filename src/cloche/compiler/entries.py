@@ -11,7 +11,8 @@ from cloche.compiler.held import Draft, Held
 from cloche.compiler.numbers import FullError
 from cloche.model.address import Address, Block
 from cloche.partition.classes import Signature
-from cloche.tables.schema import AddressEntry, AddressKey, PrefixEntry, PrefixKey, Remove
+from cloche.partition.view import AddressFact
+from cloche.tables.schema import AddressEntry, AddressKey, PrefixEntry, PrefixKey, Remove, Versioned
 
 V = TypeVar("V")
 
@@ -24,20 +25,27 @@ def number_of(held: Held, draft: Draft, signature: Signature | None) -> int:
 
 
 def write_addresses(held: Held, draft: Draft) -> None:
-    """Make address entries say what the view says. Raises FullError when they do not fit."""
+    """Make address entries say what the view says. Raises FullError when they do not fit.
+
+    Equal facts over equal words get one entry for all, as a big world has many addresses and few classes.
+    """
     facts, entries, step = held.view.addresses, held.tables.addresses, draft.step
+    made: dict[tuple[Versioned | None, AddressFact], AddressEntry] = {}
     new = 0
-    for at in sorted(held.view.dirty_addresses):
+    for at in held.view.dirty_addresses:
         fact, old = facts.get(at), entries.get(at)
         if fact is None:
             if old is not None:
                 _drop_address(at, old, draft)
             continue
         new += old is None
-        word = step.turned(old.class_ if old else None, number_of(held, draft, fact.signature))
-        entry = AddressEntry(word, fact.endpoint, int(fact.flags))
+        alike = old and old.class_, fact
+        entry = made.get(alike)
+        if entry is None:
+            word = step.turned(alike[0], number_of(held, draft, fact.signature))
+            entry = made[alike] = AddressEntry(word, fact.endpoint, int(fact.flags))
         if entry != old:
-            draft.change("addresses", at, entry, word)
+            draft.change("addresses", at, entry, entry.class_)
     if new and len(entries) + new > held.capacity.addresses:
         raise FullError("addresses", len(entries) + new, held.capacity.addresses)
 

@@ -6,6 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from cloche.compiler.atoms import Atoms, read_atoms, runs
+from cloche.compiler.digest import Digest
 from cloche.compiler.numbers import Numbers, Ranges
 from cloche.compiler.rows import RowPlan, Rows
 from cloche.compiler.services import ServicePlan, Services
@@ -64,9 +65,11 @@ class Draft:
     def change(self, map_: str, key: object, value: object, *words: Versioned) -> None:
         """Write an entry before the flip; ``words`` are the versioned ones in it."""
         self.changes.append(Put(map_, key, value))
-        if any(aging(word) for word in words):
-            self.flips = True
-            self.aging.append(Aging(self.step.next, map_, key))
+        for word in words:
+            if aging(word):
+                self.flips = True
+                self.aging.append(Aging(self.step.next, map_, key))
+                break
 
 
 class Held:
@@ -76,6 +79,8 @@ class Held:
         self.capacity, self.tables = capacity, tables
         self.view = View(host)
         self.first = True
+        self.digest: Digest | None = None
+        """Of the tables; None until they are written the first time."""
         self.graced = tables.generation == 0
         self.classes: dict[Signature, int] = {}
         self.sets: dict[SharedSet, int] = {}

@@ -110,28 +110,34 @@ class Rows:
 
     def keep(self, plan: RowPlan, sets: Iterable[int], classes: Iterable[int]) -> None:
         """The plan is carried out; these sets' and classes' other rows are given up."""
-        for set_ in sets:
-            for row in self.of.pop(set_, {}).values():
-                self._uses[row] -= 1
+        left = [row for set_ in sets for row in self.of.pop(set_, {}).values()]
         for class_ in classes:
-            for rows in self.of.values():
-                if class_ in rows:
-                    self._uses[rows.pop(class_)] -= 1
+            left += [rows.pop(class_) for rows in self.of.values() if class_ in rows]
         for (set_, class_), row in plan.rows.items():
             rows = self.of.setdefault(set_, {})
             before = rows.get(class_)
             if before != row:
                 if before is not None:
-                    self._uses[before] -= 1
+                    left.append(before)
                 self._uses[row] += 1
                 rows[class_] = row
-        self._content.update(plan.content)
+        self._uses.subtract(left)
+        for row, content in plan.content.items():
+            self._forget(row)
+            self._content[row] = content
+            self._by_content[content] = row
         self._units.update(plan.units)
-        gone = [row for row in self._content if not self._uses[row]]
+        gone = sorted({row for row in left if not self._uses[row]})
         self._ranges.keep([(row, self._units.pop(row)) for row in gone])
         for row in gone:
-            del self._content[row], self._uses[row]
-        self._by_content = {content: row for row, content in self._content.items()}
+            self._forget(row)
+            del self._uses[row]
+
+    def _forget(self, row: int) -> None:
+        """A row has its content no more."""
+        content = self._content.pop(row, None)
+        if content is not None and self._by_content.get(content) == row:
+            del self._by_content[content]
 
     def settle(self) -> None:
         """A grace period has passed."""

@@ -15,6 +15,10 @@ KINDS: dict[str, type[Object]] = {
 }
 
 
+At = tuple[str, str]
+"""An object's kind and key."""
+
+
 class Put(msgspec.Struct, frozen=True, tag=True):
     """An object is now like this."""
 
@@ -50,7 +54,7 @@ class State:
         self.policies: dict[str, Policy] = {}
         self.attachments: dict[str, Attachment] = {}
         self.synced: set[str] = set()
-        self._collections: dict[str, dict[str, object]] = {
+        self.collections: dict[str, dict[str, Object]] = {
             "Namespace": self.namespaces,  # type: ignore[dict-item]
             "Network": self.networks,  # type: ignore[dict-item]
             "Host": self.hosts,  # type: ignore[dict-item]
@@ -62,17 +66,26 @@ class State:
         for event in events:
             self.apply(event)
 
-    def apply(self, event: Event) -> None:
-        """Take one event in. Deleting what is not there is nothing."""
-        match event:
-            case Put(value):
-                self._collections[type(value).__name__][value.key] = value
-            case Delete(kind, key):
-                self._collections[kind].pop(key, None)
-            case Synced(source):
-                self.synced.add(source)
+    def apply(self, event: Event) -> tuple[At, Object | None] | None:
+        """Take one event in. Deleting what is not there is nothing.
+
+        Returns the kind and key that the event speaks of, with the object as it was before.
+        """
+        if isinstance(event, Put):
+            value = event.object
+            kind, key = type(value).__name__, value.key
+            collection = self.collections[kind]
+            old = collection.get(key)
+            collection[key] = value
+        elif isinstance(event, Delete):
+            kind, key = event.kind, event.key
+            old = self.collections[kind].pop(key, None)
+        else:
+            self.synced.add(event.source)
+            return None
+        return (kind, key), old
 
     def objects(self) -> Iterable[Object]:
         """Every object, kind by kind."""
-        for collection in self._collections.values():
-            yield from collection.values()  # type: ignore[misc]
+        for collection in self.collections.values():
+            yield from collection.values()

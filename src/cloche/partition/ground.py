@@ -26,15 +26,17 @@ RESERVED: dict[Address, AddressFlag] = {
     HAIRPIN4: AddressFlag.HAIRPIN,
     HAIRPIN6: AddressFlag.HAIRPIN,
 }
+NO_FLAG = AddressFlag(0)
 
 
 class Ground:
-    """Networks and the addresses known in them. ``changed`` collects addresses until taken."""
+    """Networks and the addresses known in them. ``changed`` collects addresses until taken, in the order in
+    which they came: what came together lies together in memory, and a full compile waits for memory most."""
 
     def __init__(self, host: str, territories: dict[int, Territory], peers: Peers) -> None:
         self.holders: dict[AddressKey, tuple[str, ...]] = {}
         """Which endpoints say that an address is theirs, in order; the first one has it."""
-        self.changed: set[AddressKey] = set()
+        self.changed: dict[AddressKey, None] = {}
         self.left: set[int] = set()
         """Networks that are gone, until taken."""
         self._host, self._territories, self._peers = host, territories, peers
@@ -52,7 +54,7 @@ class Ground:
             return AddressFlag.HOST
         if at in self._served and at not in self.holders:
             return AddressFlag.SERVICE
-        return AddressFlag(0)
+        return NO_FLAG
 
     def put_endpoint(self, key: str, endpoint: Endpoint, step: int) -> None:
         """An endpoint comes (1) or goes (-1)."""
@@ -62,7 +64,7 @@ class Ground:
                 territory.add_foreign(address, step)
                 continue
             at = AddressKey(endpoint.network, address)
-            self.changed.add(at)
+            self.changed[at] = None
             others = self.holders.get(at, ())
             if step > 0:
                 self.holders[at] = tuple(sorted({*others, key})) if others else (key,)
@@ -81,7 +83,7 @@ class Ground:
         self._use(service.network, step)
         for address in service.addresses:
             at = AddressKey(service.network, address)
-            self.changed.add(at)
+            self.changed[at] = None
             self._served[at] += step
             if not self._served[at]:
                 del self._served[at]
@@ -104,7 +106,7 @@ class Ground:
                 territory.add_foreign(address, step)
         if host.name == self._host:
             self.own = set(host.addresses) if step > 0 else set()
-            self.changed |= {AddressKey(n, a) for n in self._territories for a in host.addresses}
+            self.changed.update((AddressKey(n, a), None) for n in self._territories for a in host.addresses)
 
     def _use(self, network: int, step: int) -> Territory:
         """A network is needed once more (1) or once less (-1)."""
@@ -114,7 +116,7 @@ class Ground:
             self._peers.add_territory(territory)
             for address, count in self._hosts.items():
                 territory.add_foreign(address, count)
-            self.changed |= {AddressKey(network, a) for a in (*RESERVED, *self.own)}
+            self.changed.update((AddressKey(network, a), None) for a in (*RESERVED, *self.own))
         territory.uses += step
         return territory
 
@@ -123,4 +125,4 @@ class Ground:
         if not self._territories[network].uses:
             del self._territories[network]
             self.left.add(network)
-            self.changed |= {AddressKey(network, a) for a in (*RESERVED, *self.own)}
+            self.changed.update((AddressKey(network, a), None) for a in (*RESERVED, *self.own))

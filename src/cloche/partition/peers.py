@@ -7,7 +7,7 @@ are found from inverted indexes when a predicate comes into use, and kept as end
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cloche.model.address import Block
 from cloche.model.labels import EVERYTHING
@@ -17,6 +17,7 @@ from cloche.partition.population import Hooks, Population, PortName
 
 EVERY_ENDPOINT = PodPeer(EVERYTHING, "", EVERYTHING)
 NOTHING: frozenset[int] = frozenset()
+NO_USES: frozenset[Use] = frozenset()
 
 
 class Predicate:
@@ -33,7 +34,7 @@ class Predicate:
         self.names: Counter[PortName] = Counter()
 
 
-class _Use:
+class Use:
     """One peer in use: its endpoints (of a selector) and the predicates that it is part of."""
 
     __slots__ = ("members", "number", "peer", "predicates")
@@ -55,10 +56,10 @@ class Peers:
         """The named ports that rules ask of every endpoint."""
         self._population, self._territories = population, territories
         self._by_peers: dict[frozenset[Peer] | None, Predicate] = {}
-        self._uses: dict[Peer, _Use] = {}
-        self._by_number: dict[int, _Use] = {}
-        self._hooks: Hooks[_Use] = Hooks()
-        self._of_endpoint: dict[str, set[_Use]] = {}
+        self._uses: dict[Peer, Use] = {}
+        self._by_number: dict[int, Use] = {}
+        self._hooks: Hooks[Use] = Hooks()
+        self._of_endpoint: dict[str, frozenset[Use]] = {}
         self._numbers = 0
 
     def acquire(self, peers: tuple[Peer, ...] | None, names: Iterable[PortName]) -> Predicate:
@@ -88,18 +89,17 @@ class Peers:
     def refresh(self, key: str) -> None:
         """An endpoint came, changed or went: find anew which selectors mean it."""
         endpoint = self._population.endpoints.get(key)
-        old = self._of_endpoint.get(key, set())
-        new: set[_Use] = set()
+        old = self.uses_of(key)
+        new: frozenset[Use] = NO_USES
         if endpoint is not None and self._hooks:
-            new.update(self._hooks.selecting(endpoint, self._population))
+            new = frozenset(self._hooks.selecting(endpoint, self._population))
+        if new == old:
+            return
         for use in old - new:
             use.members.discard(key)
         for use in new - old:
             use.members.add(key)
-        if new:
-            self._of_endpoint[key] = new
-        else:
-            self._of_endpoint.pop(key, None)
+        self._set_uses(key, new)
         self.endpoints.add(key)
 
     def add_territory(self, territory: Territory) -> None:
@@ -108,9 +108,13 @@ class Peers:
             if isinstance(use.peer, BlockPeer):
                 territory.pieces.add(use.number, use.peer)
 
-    def of_endpoint(self, key: str) -> frozenset[int]:
-        """The predicates that match an endpoint by its labels, universal ones aside."""
-        uses = self._of_endpoint.get(key)
+    def uses_of(self, key: str) -> frozenset[Use]:
+        """The selectors in use that mean an endpoint, universal ones aside: one value for equals."""
+        return self._of_endpoint.get(key, NO_USES)
+
+    @staticmethod
+    def of_uses(uses: frozenset[Use]) -> frozenset[int]:
+        """The predicates that these selectors are part of."""
         return NOTHING.union(*(use.predicates for use in uses)) if uses else NOTHING
 
     def of_piece(self, piece: Piece) -> frozenset[int]:
@@ -125,15 +129,14 @@ class Peers:
         use = self._uses.get(peer)
         if use is None:
             self._numbers += 1
-            use = self._uses[peer] = self._by_number[self._numbers] = _Use(self._numbers, peer)
+            use = self._uses[peer] = self._by_number[self._numbers] = Use(self._numbers, peer)
             if isinstance(peer, BlockPeer):
                 for territory in self._territories.values():
                     territory.pieces.add(use.number, peer)
             else:
                 self._hooks.add(use, peer)
                 use.members = self._population.members(peer)
-                for key in use.members:
-                    self._of_endpoint.setdefault(key, set()).add(use)
+                self._change_uses(use, frozenset.union)
         use.predicates.add(predicate)
         self._changed(use)
 
@@ -151,12 +154,24 @@ class Peers:
                 territory.pieces.remove(use.number, peer)
             return
         self._hooks.remove(use, peer)
-        for key in use.members:
-            self._of_endpoint[key].discard(use)
-            if not self._of_endpoint[key]:
-                del self._of_endpoint[key]
+        self._change_uses(use, frozenset.difference)
 
-    def _changed(self, use: _Use) -> None:
+    def _change_uses(self, use: Use, change: Callable[[frozenset[Use], set[Use]], frozenset[Use]]) -> None:
+        """A selector comes to or leaves those whom it means; who were alike stay so, by one value."""
+        changed: dict[frozenset[Use], frozenset[Use]] = {}
+        for key in use.members:
+            old = self.uses_of(key)
+            if old not in changed:
+                changed[old] = change(old, {use})
+            self._set_uses(key, changed[old])
+
+    def _set_uses(self, key: str, uses: frozenset[Use]) -> None:
+        if uses:
+            self._of_endpoint[key] = uses
+        else:
+            self._of_endpoint.pop(key, None)
+
+    def _changed(self, use: Use) -> None:
         if isinstance(use.peer, BlockPeer):
             self.blocks.update((use.peer.block, *use.peer.excepts))
         else:

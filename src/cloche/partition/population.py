@@ -44,10 +44,11 @@ class Population:
     def put(self, key: str, endpoint: Endpoint) -> None:
         """Take an endpoint in, or take in what became of it."""
         old = self.endpoints.get(key)
-        if old is not None and (old.labels, old.ports) == (endpoint.labels, endpoint.ports):
-            self.endpoints[key] = endpoint
-            return
-        self.remove(key)
+        if old is not None:
+            if (old.labels, old.ports) == (endpoint.labels, endpoint.ports):
+                self.endpoints[key] = endpoint
+                return
+            self.remove(key)
         self.endpoints[key] = endpoint
         members = self._in_space.get(endpoint.namespace)
         if members is None:
@@ -96,7 +97,7 @@ class Population:
     def members(self, peer: PodPeer) -> set[str]:
         """The endpoints that a peer selects."""
         if peer.namespaces is None:
-            return self._filtered(self.in_space(peer.namespace), peer.pods)
+            return self._filtered(self._near(peer), peer.pods)
         pairs = required(peer.pods)
         if peer.namespaces == EVERYTHING:
             pool = self.endpoints.keys() if pairs is None else self._with_any(pairs)
@@ -126,6 +127,13 @@ class Population:
             return set(pool)
         endpoints = self.endpoints
         return {key for key in pool if selector.matches(dict(endpoints[key].labels))}
+
+    def _near(self, peer: PodPeer) -> Collection[str]:
+        """The endpoints of a peer's one namespace, or fewer of them when its labels are rarer."""
+        here, pairs = self.in_space(peer.namespace), required(peer.pods)
+        if pairs is None or sum(len(self._with_label.get(pair, NOBODY)) for pair in pairs) >= len(here):
+            return here
+        return {key for key in self._with_any(pairs) if key in here}
 
     def _with_any(self, pairs: list[Pair]) -> set[str]:
         return set().union(*(self._with_label.get(pair, NOBODY) for pair in pairs))
@@ -165,9 +173,12 @@ Hook = tuple[str, ...]
 
 def hooks(peer: PodPeer) -> list[Hook]:
     """What of an endpoint to file a peer under: it has at most one of these, and one if it is selected."""
+    pods = required(peer.pods)
     if peer.namespaces is None:
-        return [("space", peer.namespace)]
-    spaces, pods = required(peer.namespaces), required(peer.pods)
+        if pods is None:
+            return [("space", peer.namespace)]
+        return [("label in", peer.namespace, *pair) for pair in dict.fromkeys(pods)]
+    spaces = required(peer.namespaces)
     if spaces is not None and (pods is None or all(key == NAMESPACE_NAME_LABEL for key, _ in spaces)):
         return [("space label", *pair) for pair in dict.fromkeys(spaces)]
     if pods is not None:
@@ -209,6 +220,7 @@ class Hooks(Generic[T]):
         yield ("space", endpoint.namespace)
         for key, value in endpoint.labels:
             yield ("label", key, value)
+            yield ("label in", endpoint.namespace, key, value)
         for key, value in population.space_labels(endpoint.namespace):
             yield ("space label", key, value)
         yield ("any",)

@@ -53,11 +53,12 @@ class Subjects:
 
     def put(self, key: str, attachment: Attachment | None, endpoint: Endpoint | None) -> None:
         """An endpoint is attached like this; no attachment: it is gone from here."""
-        self.touched.add(key)
         subject = self.subjects.get(key)
+        if attachment is None and subject is None:
+            return
+        self.touched.add(key)
         if attachment is None:
-            if subject is not None:
-                self._gone.append(self.subjects.pop(key))
+            self._gone.append(self.subjects.pop(key))
         elif subject is None:
             self.subjects[key] = Subject(attachment, endpoint)
         else:

@@ -8,19 +8,19 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from cloche.model.address import Block
-from cloche.model.state import Delete, Event, Object, Put, State
-from cloche.model.topology import Endpoint, Host, Network, Service
-from cloche.partition.blocks import Territory
+from cloche.model.state import At, Delete, Event, Object, Put, State
+from cloche.model.topology import Endpoint, Host, NamedPort, Network, Service
+from cloche.partition.blocks import Piece, Territory
 from cloche.partition.classes import Classes, Kind, Signature
 from cloche.partition.ground import Ground
-from cloche.partition.peers import Peers
+from cloche.partition.peers import Peers, Use
 from cloche.partition.population import Population, PortName
 from cloche.partition.ports import PortSets, single
 from cloche.partition.subjects import Subjects
 from cloche.tables.schema import AddressFlag, AddressKey, PrefixFlag, PrefixKey
 
-At = tuple[str, str]
-"""An object's kind and key."""
+Alike = tuple[frozenset[Use], Piece, tuple[NamedPort, ...]]
+"""What an address has its class by: the selectors that mean its endpoint, its piece, the declared ports."""
 
 
 class AddressFact(NamedTuple):
@@ -45,7 +45,7 @@ class View:
         self.state = State()
         self.addresses: dict[AddressKey, AddressFact] = {}
         self.prefixes: dict[PrefixKey, PrefixFact] = {}
-        self.dirty_addresses: set[AddressKey] = set()
+        self.dirty_addresses: dict[AddressKey, None] = {}
         self.dirty_prefixes: set[PrefixKey] = set()
         self.dirty_services: set[str] = set()
         self.classes = Classes()
@@ -55,15 +55,7 @@ class View:
         self.peers = Peers(self._population, self._territories)
         self.subjects = Subjects(self._population, self.peers, self.port_sets)
         self._ground = Ground(host, self._territories, self.peers)
-        self._collections: dict[str, Mapping[str, Object]] = {
-            "Namespace": self.state.namespaces,
-            "Network": self.state.networks,
-            "Host": self.state.hosts,
-            "Endpoint": self.state.endpoints,
-            "Service": self.state.services,
-            "Policy": self.state.policies,
-            "Attachment": self.state.attachments,
-        }
+        self._collections: Mapping[str, Mapping[str, Object]] = self.state.collections
 
     def apply(self, events: Iterable[Event]) -> dict[At, Object | None]:
         """Take events in. Returns each object that they changed as it was before."""
@@ -74,12 +66,12 @@ class View:
                 self._put(kind, key, old, -1)
             if new is not None:
                 self._put(kind, key, new, 1)
-        moved = {key for kind, key in before if kind in ("Endpoint", "Attachment")}
+        moved = dict.fromkeys(key for kind, key in before if kind in ("Endpoint", "Attachment"))
         for kind, name in before:
             if kind == "Namespace":
                 space = self.state.namespaces.get(name)
                 self._population.put_space(name, None if space is None else space.labels)
-                moved.update(self._population.in_space(name))
+                moved.update(dict.fromkeys(self._population.in_space(name)))
         for key in moved:
             self.peers.refresh(key)
             self.subjects.put(key, self.state.attachments.get(key), self.state.endpoints.get(key))
@@ -103,12 +95,9 @@ class View:
     def _fold(self, events: Iterable[Event]) -> dict[At, Object | None]:
         before: dict[At, Object | None] = {}
         for event in events:
-            if isinstance(event, Put):
-                kind, key = type(event.object).__name__, event.object.key
-                before.setdefault((kind, key), self._collections[kind].get(key))
-            elif isinstance(event, Delete):
-                before.setdefault((event.kind, event.key), self._collections[event.kind].get(event.key))
-            self.state.apply(event)
+            spoken = self.state.apply(event)
+            if spoken is not None:
+                before.setdefault(*spoken)
         return {(k, key): old for (k, key), old in before.items() if self._collections[k].get(key) != old}
 
     def _put(self, kind: str, key: str, value: Object, step: int) -> None:
@@ -132,16 +121,16 @@ class View:
 
     def _settle(self) -> None:
         """Find the classes of all addresses and blocks that may have another one now."""
-        look, self._ground.changed = self._ground.changed, set()
+        look, self._ground.changed = self._ground.changed, {}
         for key in self.peers.endpoints | self.subjects.touched:
             endpoint = self.state.endpoints.get(key)
             if endpoint is not None and not endpoint.host_network:
-                look.update(AddressKey(endpoint.network, address) for address in endpoint.addresses)
+                look.update((AddressKey(endpoint.network, a), None) for a in endpoint.addresses)
         blocks: set[tuple[int, Block]] = set()
         for number, territory in self._territories.items():
             for block in self.peers.blocks:
-                look.update(AddressKey(number, a) for a in territory.addresses.within(block))
-                look.update(AddressKey(number, a) for a in self._ground.own if block.contains(a))
+                look.update((AddressKey(number, a), None) for a in territory.addresses.within(block))
+                look.update((AddressKey(number, a), None) for a in self._ground.own if block.contains(a))
                 blocks.update((number, piece.block) for piece in territory.pieces.within(block))
             blocks.update((number, block) for block in territory.pieces.changed)
             territory.pieces.changed.clear()
@@ -153,12 +142,13 @@ class View:
         self._set_prefixes({PrefixKey(*at) for at in blocks} | gone)
 
     def _set_addresses(self, look: Iterable[AddressKey]) -> None:
+        found: dict[Alike, AddressFact] = {}
         for at in look:
-            new = self._address_fact(at)
+            new = self._address_fact(at, found)
             old = self.addresses.get(at)
             if new == old:
                 continue
-            self.dirty_addresses.add(at)
+            self.dirty_addresses[at] = None
             if new is None:
                 del self.addresses[at]
             else:
@@ -193,25 +183,32 @@ class View:
                 for ports in _ports_of(old):
                     self.port_sets.release(ports)
 
-    def _address_fact(self, at: AddressKey) -> AddressFact | None:
+    def _address_fact(self, at: AddressKey, found: dict[Alike, AddressFact]) -> AddressFact | None:
+        """What an address entry should say; ``found``: what was found for others of the same facts."""
         territory = self._territories.get(at.network)
         if territory is None:
             return None
         flags = self._ground.flags(at)
         if flags and flags != AddressFlag.HOST:
             return AddressFact(None, 0, flags)
-        by_block = self.peers.of_piece(territory.pieces.find(at.address))
+        piece = territory.pieces.find(at.address)
         if flags:
-            return AddressFact(Signature(Kind.HOST, by_block), 0, flags)
+            return AddressFact(Signature(Kind.HOST, self.peers.of_piece(piece)), 0, flags)
         holders = self._ground.holders.get(at)
         if holders is None:
             return None
         key = holders[0]
-        predicates = self.peers.of_endpoint(key) | by_block
-        ports = self._ports_asked(self.state.endpoints[key], predicates)
+        alike = self.peers.uses_of(key), piece, self.state.endpoints[key].ports
+        fact = found.get(alike)
+        if fact is None:
+            fact = found[alike] = AddressFact(self._known(*alike), 0, flags)
         subject = self.subjects.subjects.get(key)
-        number = 0 if subject is None else subject.attachment.number
-        return AddressFact(Signature(Kind.KNOWN, predicates, ports), number, flags)
+        return fact if subject is None else fact._replace(endpoint=subject.attachment.number)
+
+    def _known(self, uses: frozenset[Use], piece: Piece, ports: tuple[NamedPort, ...]) -> Signature:
+        """The class of endpoints that these selectors mean, in this piece, with these ports."""
+        predicates = self.peers.of_uses(uses) | self.peers.of_piece(piece)
+        return Signature(Kind.KNOWN, predicates, self._ports_asked(ports, predicates))
 
     def _prefix_fact(self, at: PrefixKey) -> PrefixFact | None:
         territory = self._territories.get(at.network)
@@ -223,11 +220,11 @@ class View:
         return PrefixFact(signature, PrefixFlag.OURS if ours else PrefixFlag(0))
 
     def _ports_asked(
-        self, endpoint: Endpoint, predicates: frozenset[int]
+        self, ports: tuple[NamedPort, ...], predicates: frozenset[int]
     ) -> tuple[tuple[PortName, tuple[int, ...]], ...]:
-        """What the names that rules ask of an endpoint stand for on it."""
+        """What the names that rules ask of an endpoint with these ports stand for on it."""
         found: dict[PortName, set[int]] = {}
-        for port in endpoint.ports:
+        for port in ports:
             name = (port.name, port.protocol)
             if port.name and (
                 name in self.peers.asked or any(name in self.peers.predicates[n].names for n in predicates)
