@@ -2,8 +2,8 @@
 
 Invariant: no frame, whatever it holds and whatever came before it, gets another answer from the program than
 from the oracle, passes from a spoofed source, or is dropped without its reason. ``CLOCHE_PACKETS`` sets how
-many are sent, ``CLOCHE_ORACLE`` of how many stretches one is judged by the oracle too (1: all), ``CLOCHE_SEED``
-the seed.
+many are sent, ``CLOCHE_ORACLE`` of how many stretches one is judged by the oracle too (1: all), and
+``CLOCHE_SEED`` the seed.
 """
 
 from __future__ import annotations
