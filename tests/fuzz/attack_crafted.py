@@ -117,8 +117,12 @@ def neighbour_discovery(draw: Random) -> Made:
         return framed(by, solicitation(ends, target, b"\1\1" + mac(1), ttl))
     if kind < 0.7:
         return framed(by, advertisement(ends, target, mac(1), draw.getrandbits(8)))
-    rest = bytes(draw.choice((4, 12, 20, 36)))
-    return framed(by, icmp(ends, draw.choice((133, 134, 135, 136, 137)), draw.choice((0, 0, 1)), rest, ttl))
+    rest = (
+        bytes(4) + raw(target) + bytes(draw.choice((0, 16)))
+        if kind < 0.85
+        else bytes(draw.choice((4, 12, 19)))
+    )
+    return framed(by, icmp(ends, draw.choice((133, 134, 135, 135, 136, 137)), draw.choice((0, 1)), rest, ttl))
 
 
 def options(draw: Random) -> Made:

@@ -8,7 +8,7 @@ from attack_site import EMPTY, FRONTS, HOSTS, KEYS, PEER_MAC, STACK, STRANGER, a
 
 from cloche.model.address import Address, parse_address
 from cloche.model.topology import GATEWAY4, GATEWAY6, HAIRPIN4, HAIRPIN6
-from frames import PLAIN, Flow, IpOptions, Link, echo, ethernet, ip, sctp, tcp, udp
+from frames import PLAIN, Flow, IpOptions, Link, echo, ethernet, icmp, ip, raw, sctp, tcp, udp
 
 
 def pairs(*texts: str) -> tuple[Address, ...]:
@@ -81,6 +81,9 @@ def packet(draw: Random, flow: Flow, extra: IpOptions = PLAIN) -> bytes:
         return udp(flow, b"hello", extra=extra)
     if kind < 0.78:
         return sctp(flow, extra=extra)
+    if kind < 0.81:
+        request = 8 if len(raw(flow.source)) == 4 else 128
+        return icmp(flow, request, draw.choice((0, 1, 3, 255)), bytes(24), extra)
     if kind < 0.93:
         return echo(flow, draw.choice((7, 8)), draw.random() < 0.4, extra)
     return ip(

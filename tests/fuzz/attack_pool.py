@@ -104,6 +104,8 @@ def _work(shares: list[Share]) -> Outcome:
                 small = shrink(engine, devices, script.steps)
                 failures = (f"seed {share.seed}, packet {script.packets}: {found}\n{packed(small)}\n",)
             outcomes.append(Outcome(script.packets, run.judged, run.untried, run.seen, failures))
+            if failures:
+                break
     return total(outcomes)
 
 

@@ -80,8 +80,8 @@ PORTS = (
     PortMatch(UDP, 53, 80),
     PortMatch(SCTP, 80, 80),
     PortMatch(TCP),
-    PortMatch(ICMP, 0x800, 0x8FF),
-    PortMatch(ICMPV6, 0x8000, 0x80FF),
+    PortMatch(ICMP, 0x800, 0x801),
+    PortMatch(ICMPV6, 0x8000, 0x8001),
     PortMatch(47),
 )
 

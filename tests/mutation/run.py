@@ -1,7 +1,8 @@
 """Applies each seeded wrong program to a copy of the sources and looks whether the suite catches it.
 
 ``python tests/mutation/run.py`` (root, some 15 minutes); ``--only WORD`` for some; ``--write`` makes
-docs/mutants.md. A mutant counts as caught when a test fails, not when it does not build or load.
+docs/mutants.md; ``--keep`` puts the frames that told a mutant into the fuzzers' corpus. A mutant counts as caught
+when a test fails, not when it does not build or load.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import table_mutants
 from mutant import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
+CORPUS = ROOT / "tests/fuzz/corpus"
 PAGE = ROOT / "docs/mutants.md"
 COPIED = ("src", "bpf", "tests", "tools", "examples", "docs", "benchmarks", "pyproject.toml", "README.md")
 GROUPS = {
@@ -31,14 +33,21 @@ GROUPS = {
 }
 PACKETS = "20000"
 """Attacks tried on a mutant; those kept in the corpus come first."""
-LOADS = "from cloche.datapath import machine; from cloche.datapath.testrun import Engine; machine.mount_bpffs(); Engine()"
+LOADS = """
+from cloche.datapath import machine
+from cloche.datapath.testrun import Engine
+machine.mount_bpffs()
+Engine()
+"""
 
 
 class Caught(NamedTuple):
-    """``by``: the test that failed, "" when none did; ``trouble``: why there was nothing to catch."""
+    """``by``: the test that failed, "" when none did; ``trouble``: why there was nothing to catch; ``told``:
+    the frames that told, as the fuzzer printed them."""
 
     by: str
     trouble: str = ""
+    told: str = ""
 
 
 def copy_sources(to: Path) -> None:
@@ -92,10 +101,20 @@ def _test(copy: Path, mutant: Mutant) -> Caught:
         )
         if done.returncode == 1:
             failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-            return Caught(failed[0].split(" ")[1].split(" - ")[0] if failed else test)
+            by = failed[0].split(" ")[1] if failed else test
+            return Caught(by, told=_steps(done.stdout))
         if done.returncode != 0:
             return Caught("", f"{test} could not run: {done.stdout[-300:]}")
     return Caught("")
+
+
+def _steps(output: str) -> str:
+    """The first list of steps in what pytest printed."""
+    lines = [line[1:].strip() for line in output.splitlines() if line.startswith("E")]
+    if "[" not in lines:
+        return ""
+    begin = lines.index("[")
+    return "\n".join(lines[begin : lines.index("]", begin) + 1]) + "\n"
 
 
 def page(found: dict[str, list[tuple[Mutant, Caught]]]) -> str:
@@ -105,7 +124,7 @@ def page(found: dict[str, list[tuple[Mutant, Caught]]]) -> str:
     text = [
         "# Seeded wrong programs",
         "",
-        "Each line is a change that makes program, compiler or oracle wrong, and the first test that noticed.",
+        "Each line is a change that makes program, compiler or oracle wrong, and the first test to notice.",
         "Written by `make mutants`; the changes themselves are in `tests/mutation/`.",
         "",
         f"**{caught} of {len(rows)} caught.**",
@@ -123,6 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="those whose file or fact has this in it")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--keep", action="store_true", help=f"write into {CORPUS.relative_to(ROOT)}")
     given = parser.parse_args()
     found: dict[str, list[tuple[Mutant, Caught]]] = {}
     missed = 0
@@ -136,6 +156,9 @@ def main() -> int:
                 begin = time.monotonic()
                 result = judge(copy, mutant)
                 missed += not result.by
+                if given.keep and result.told:
+                    name = "".join(c if c.isalnum() else "-" for c in mutant.fact.lower())
+                    (CORPUS / f"{name}.json").write_text(result.told)
                 found.setdefault(title, []).append((mutant, result))
                 word = result.by or f"NOT CAUGHT {result.trouble}"
                 print(f"{time.monotonic() - begin:5.1f} s  {mutant.file}: {mutant.fact}: {word}", flush=True)
