@@ -1,8 +1,8 @@
 """Applies each seeded wrong program to a copy of the sources and looks whether the suite catches it.
 
 ``python tests/mutation/run.py`` (root, some 15 minutes); ``--only WORD`` for some; ``--write`` makes
-docs/mutants.md; ``--keep`` puts the frames that told a mutant into the fuzzers' corpus. A mutant counts as caught
-when a test fails, not when it does not build or load.
+docs/mutants.md; ``--keep`` puts the frames that told a mutant into the fuzzers' corpus. A mutant counts as
+caught when a test fails, not when it does not build or load.
 """
 
 from __future__ import annotations
