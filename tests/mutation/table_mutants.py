@@ -17,7 +17,7 @@ RANGES = (
     ("a range inside another shortens it", "src/cloche/partition/ports.py", "max(last, out[-1][1])", "last"),
     ("UDP's ports are TCP's", "src/cloche/partition/ports.py", "UDP: SLOT_UDP, SCTP", "UDP: SLOT_TCP, SCTP"),
     ("except is forgotten", "src/cloche/partition/blocks.py",
-     "if not any(cut.covers(piece.block) for cut in peer.excepts):", "if True:"),
+     "if piece.block not in left_out:", "if True:"),
     ("the shortest block counts", "src/cloche/partition/blocks.py", "for n in sorted(self._lengths, reverse=True)",
      "for n in sorted(self._lengths)"),
     ("a new block starts matched by nobody", "src/cloche/partition/blocks.py", "set(above.matched) if above else set()",
