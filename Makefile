@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel bench docs
+.PHONY: help demo check test kernel bench docs fuzz mutants
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,13 @@ test: ## everything: set up, check, unit, kernel and end-to-end tests, the wheel
 
 kernel: ## the real program by test-run (root)
 	$(PYTHON) -m pytest tests/kernel
+
+fuzz: ## attacks at length: 10^8 packets (the oracle judges one stretch in 10), 10^6 documents (root, hours)
+	CLOCHE_PACKETS=$${CLOCHE_PACKETS:-100000000} CLOCHE_ORACLE=$${CLOCHE_ORACLE:-10} \
+	CLOCHE_DOCUMENTS=$${CLOCHE_DOCUMENTS:-1000000} $(PYTHON) -m pytest tests/fuzz
+
+mutants: ## programs made wrong on purpose: does the suite notice each? (root, half an hour)
+	$(PYTHON) tests/mutation/run.py --write
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks

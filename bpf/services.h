@@ -121,14 +121,15 @@ INLINE int choose_backend(struct packet *p, const struct config *settings, __u32
 	return GO_ON;
 }
 
-/* A live flow under the translated addresses must be of this service's address and port. */
+/* A live flow under the translated addresses must be of this service's address and port, on the backend's side. */
 INLINE int clashes(struct packet *p, const struct config *settings)
 {
 	struct flow *flow = find_flow(p, &p->key);
 
 	if (!flow || !is_live(flow, p->now, settings))
 		return 0;
-	return !(flow->flags & FLOW_TRANSLATED) || !same16(flow->service_address, p->wire.destination) ||
+	return !(flow->flags & FLOW_TRANSLATED) || is_from_front(p, flow) ||
+	       !same16(flow->service_address, p->wire.destination) ||
 	       flow->service_port != p->wire.destination_port;
 }
 

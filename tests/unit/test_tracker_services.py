@@ -142,6 +142,14 @@ def test_a_clash_with_a_direct_flow() -> None:
     assert one.wait(60).word(tcp(A, FRONT, SYN)) == "allow"
 
 
+def test_a_clash_with_the_same_service_the_other_way_round() -> None:
+    """A backend that turns to its own service and is sent to one of its clients does not answer as it."""
+    one = taking(history(*backends(B, A)), TO_B)
+    assert one.word(tcp(A, FRONT, SYN, by=8080)) == "allow"
+    taking(one, TO_A)
+    assert one.word(tcp(B, FRONT, ACK, by=8080)) == "translation-clash"
+
+
 def test_affinity() -> None:
     """A client's next flow goes where its last one went, while that is a member and not too long ago."""
     one = taking(history(*backends(B, C), affinity=100), TO_B)

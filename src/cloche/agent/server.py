@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from cloche.agent.connections import BoundedProtocol
 from cloche.agent.history import History
 from cloche.agent.messages import (
     Applied,
@@ -35,7 +36,10 @@ from cloche.errors import ClocheError
 from cloche.model.state import Object
 
 MAX_BODY = 256 * 1024 * 1024
-"""Bytes in a request; a longer one is refused unread."""
+"""Bytes in a request, and in all that are being read together; what is longer is refused."""
+
+BODY_SECONDS = 60.0
+"""How long a request's body may take to come: it comes from this machine."""
 
 OBJECTS_AT_ONCE = 500
 
@@ -71,12 +75,20 @@ class Core(Protocol):
 
 
 async def read_body(request: Request) -> bytes:
-    """The whole body. Raises ClocheError when it is longer than any honest one."""
+    """The whole body. Raises ClocheError when it is longer or slower than any honest one."""
     parts = bytearray()
-    async for part in request.stream():
-        parts += part
-        if len(parts) > MAX_BODY:
-            raise ClocheError(f"a request of over {MAX_BODY} bytes")
+    room = request.app.state
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                room.reading += len(part)
+                parts += part
+                if room.reading > MAX_BODY:
+                    raise ClocheError(f"requests of over {MAX_BODY} bytes")
+    except TimeoutError:
+        raise ClocheError(f"a request that took over {BODY_SECONDS:.0f} s to come") from None
+    finally:
+        room.reading -= len(parts)
     return bytes(parts)
 
 
@@ -145,7 +157,7 @@ async def _flows(core: Core, request: Request) -> Response:
 async def _probe(core: Core, request: Request) -> Response:
     try:
         asked = msgspec.msgpack.decode(await read_body(request), type=ProbeRequest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return as_json(Refusal(f"not a probe request: {error}"), 400)
     return as_json(await core.probe(asked))
 
@@ -181,7 +193,9 @@ def application(core: Core) -> Starlette:
 
         return handle
 
-    return Starlette(routes=[Route(path, guarded(handler), methods=[verb]) for verb, path, handler in ROUTES])
+    app = Starlette(routes=[Route(path, guarded(handler), methods=[verb]) for verb, path, handler in ROUTES])
+    app.state.reading = 0
+    return app
 
 
 async def _nothing() -> dict[str, object]:
@@ -213,7 +227,12 @@ class Server(uvicorn.Server):
     def __init__(self, core: Core) -> None:
         self._application = application(core)
         settings = uvicorn.Config(
-            self._application, loop="asyncio", lifespan="off", log_config=None, access_log=False
+            self._application,
+            loop="asyncio",
+            http=BoundedProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
         )
         super().__init__(settings)
 

@@ -301,7 +301,7 @@ def decode(errand: Propose) -> ApplyRequest | DeleteRequest | None:
         return None
     try:
         return msgspec.msgpack.decode(errand.body, type=errand.kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ClocheError(f"not a request of this version: {error}") from None
 
 

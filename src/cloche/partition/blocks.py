@@ -84,8 +84,9 @@ class Pieces:
         """Hold a block peer's blocks and mark the pieces in it with the peer's number."""
         for block in (peer.block, *peer.excepts):
             self.need(block)
+        left_out = {piece.block for cut in peer.excepts for piece in self.within(cut)}
         for piece in self.within(peer.block):
-            if not any(cut.covers(piece.block) for cut in peer.excepts):
+            if piece.block not in left_out:
                 piece.matched.add(number)
 
     def remove(self, number: int, peer: BlockPeer) -> None:

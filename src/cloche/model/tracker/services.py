@@ -91,7 +91,7 @@ def translate(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> Tr
         backend = last if last in view.backends else world.choose(packet, view)
     route = route_to(world, packet, backend)
     present = tracker.flow(route.key, now_ns)
-    if present is not None and not belongs(present, front):
+    if present is not None and not (belongs(present, front) and stands_before(present, route.receiver)):
         return denied(route.on_wire, Reason.TRANSLATION_CLASH)
     return Translated(route, key, view, packet.source)
 
@@ -108,6 +108,11 @@ def _is_over(flow: Flow | None) -> bool:
 def belongs(flow: Flow, front: Side) -> bool:
     """True when the flow was translated from that service's address and port."""
     return flow.front is not None and (flow.front.address, flow.front.port) == (front.address, front.port)
+
+
+def stands_before(flow: Flow, side: Side) -> bool:
+    """True when the flow's service address stands before that side."""
+    return flow.front is not None and flow.front.side == side
 
 
 def route_to(world: World, packet: Packet, backend: Backend) -> Route:

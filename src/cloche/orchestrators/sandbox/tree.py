@@ -29,6 +29,8 @@ from cloche.orchestrators.sandbox.scalars import resolve
 
 MAX_DEPTH = 200
 MAX_NODES = 4_000_000
+MAX_MISTAKES = 1000
+"""How many findings one text may bring before its reading ends."""
 MAX_ALIASED = 100_000
 """How many values, or times 64 characters, the aliases of one text may stand for."""
 
@@ -229,6 +231,8 @@ class _Composer:
 
     def _say(self, line: int, message: str, hint: str = "") -> None:
         self.findings.append(Finding(self.file, line, "", message, hint))
+        if len(self.findings) > MAX_MISTAKES:
+            raise _RefusedError(line, f"more than {MAX_MISTAKES} mistakes in one text; reading ends here")
 
 
 def compose(text: str, file: str) -> tuple[list[Node], list[Finding]]:
