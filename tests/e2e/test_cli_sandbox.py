@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cloche.agent.disk import Disk
+from cloche.config import Config
 from e2e.cli_lab import ROOT, Sandbox, leftovers, sandbox, second_octet
 
 SHOP = "examples/shop"
@@ -233,6 +235,27 @@ def test_up_in_the_foreground_tells_flows_and_takes_down(tmp_path: Path) -> None
         assert running.returncode == 0
         assert "default/a > default/b 80/tcp" in told
         assert "ingress-not-allowed" in told
+        assert leftovers(made.name) == []
+
+
+def test_an_edit_while_the_sandbox_comes_up_is_applied(tmp_path: Path) -> None:
+    """A file that changes after it was read counts, before all is up too; an emptied one is told."""
+    manifest = tmp_path / "world.yaml"
+    pods = POD.format(name="a") + "---" + POD.format(name="b")
+    manifest.write_text(pods)
+    with sandbox(3) as made:
+        words = made.command("up", "--watch", "-f", str(manifest), *made.ranges)
+        running = subprocess.Popen(
+            words, cwd=ROOT, env=made.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: Disk(Config(instance=made.name)).exists())
+        manifest.write_text(f"{pods}---{CLOSED}")
+        wait_for(lambda: made.run("probe", "a", "b", "80/tcp").status == 1)
+        manifest.write_text("")
+        wait_for(lambda: made.answer("show", "endpoints") == {"version": 1, "endpoints": []})
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        assert f"{manifest}: note: no object in this file" in said
         assert leftovers(made.name) == []
 
 

@@ -175,6 +175,21 @@ def test_overlapping_ranges_are_refused() -> None:
         configuration("t1", ["10.96.0.0/12"])
 
 
+def test_a_change_counts_once_it_is_still() -> None:
+    """What is seen at one look only, as half a file being saved, is passed over; each state counts once."""
+    old, half, new = ({"a.yaml": (1, size, 7)} for size in (10, 0, 20))
+    settling = watching.Settling(old)
+    looks = [old, half, new, new, new, old, half, half]
+    assert [settling.look(now) for now in looks] == [False, False, False, True, False, False, False, True]
+
+
+def test_an_edit_made_since_the_files_were_read_counts() -> None:
+    """What changed before the first look, while the sandbox came up, is a change."""
+    settling = watching.Settling({"a.yaml": (1, 10, 7)})
+    edited = {"a.yaml": (2, 10, 7)}
+    assert [settling.look(edited), settling.look(edited)] == [False, True]
+
+
 def test_watching_sees_changes_additions_and_removals(tmp_path: Path) -> None:
     """A file that is written, comes or goes changes what is watched; an unrelated one does not."""
     (tmp_path / "a.yaml").write_text("a")

@@ -15,8 +15,8 @@ from cloche.cli import enter, lines, render, watching, worlds
 from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import MachineError
-from cloche.orchestrators.sandbox import Manifest, build, read
+from cloche.errors import Finding, InputError, MachineError
+from cloche.orchestrators.sandbox import Manifest, build, read_noting
 
 
 def up(
@@ -41,7 +41,12 @@ def up(
     Example: cloche up -f examples/shop --detach
     """
     config = configuration(instance, pod_cidr, service_cidr)
-    manifests = read(required(filename))
+    if watch and "-" in filename:
+        raise InputError(
+            [Finding("-f -", 0, "", "standard input cannot be watched", "name files, or no --watch")]
+        )
+    seen = watching.stamps(filename)
+    manifests = read_telling(filename)
     build(manifests, config.pod_ranges, config.service_ranges)
     with render.working(f"bringing up instance {config.instance}"):
         client, applied = bring_up(config, manifests)
@@ -54,7 +59,7 @@ def up(
         if not json:
             render.aside("telling of every flow; Ctrl-C takes everything down", render.dim)
         try:
-            with watching.reapplied(client, filename) if watch else contextlib.nullcontext():
+            with watching.reapplied(client, filename, seen) if watch else contextlib.nullcontext():
                 follow(client, json)
         except KeyboardInterrupt:
             with render.working(f"taking down instance {config.instance}"):
@@ -82,6 +87,13 @@ def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, A
         raise
 
 
+def read_telling(paths: list[str]) -> tuple[Manifest, ...]:
+    """The manifests behind the paths; what there is to say about the files is said. Raises InputError."""
+    manifests, notes = read_noting(required(paths))
+    render.findings(notes)
+    return manifests
+
+
 def follow(client: Client, json: bool) -> None:
     """Tell of every flow event from now on, without end."""
     for event in client.flows(follow=True):
@@ -105,7 +117,7 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
 
     Example: cloche apply -f examples/shop-lockdown.yaml
     """
-    manifests = read(required(filename))
+    manifests = read_telling(filename)
     with connect(instance) as client:
         with render.working("applying"):
             applied = client.apply(manifests)
@@ -119,7 +131,7 @@ def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = 
 
     Example: cloche delete -f examples/shop/3-policies.yaml
     """
-    manifests = read(required(filename))
+    manifests = read_telling(filename)
     with connect(instance) as client:
         with render.working("deleting"):
             applied = client.delete(manifests)

@@ -6,7 +6,7 @@
 
 from cloche.orchestrators.sandbox.addresses import DEFAULT_POD_CIDRS, DEFAULT_SERVICE_CIDRS, highest_free
 from cloche.orchestrators.sandbox.changes import SOURCE, difference, watch
-from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, without
+from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, read_noting, without
 from cloche.orchestrators.sandbox.world import Ranges, World, build, check
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "highest_free",
     "merge",
     "read",
+    "read_noting",
     "watch",
     "without",
 ]

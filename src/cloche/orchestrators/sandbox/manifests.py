@@ -72,10 +72,18 @@ def read(paths: Sequence[str], stdin: str | None = None) -> tuple[Manifest, ...]
 
     Raises InputError with every finding when anything cannot be read or an object is there twice.
     """
+    return read_noting(paths, stdin)[0]
+
+
+def read_noting(
+    paths: Sequence[str], stdin: str | None = None
+) -> tuple[tuple[Manifest, ...], tuple[Finding, ...]]:
+    """What ``read`` gives, and the warnings and notes about the files themselves. Raises InputError."""
     sources, findings = gather(paths, stdin)
     manifests, more = load(sources)
-    refuse_errors([*findings, *more, *duplicates(manifests)])
-    return manifests
+    found = [*findings, *more, *duplicates(manifests)]
+    refuse_errors(found)
+    return manifests, ordered(found)
 
 
 def gather(paths: Sequence[str], stdin: str | None = None) -> tuple[list[Source], list[Finding]]:
