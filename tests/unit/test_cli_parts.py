@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from cloche.agent.client import Client
 from cloche.agent.messages import Outcome, ProbePair, ProbeResult
 from cloche.analysis import Matrix, Pair, matrix
-from cloche.cli import grid, live, watching
+from cloche.cli import grid, live, render, watching
 from cloche.cli.options import configuration
 from cloche.cli.places import find_destination, find_pod, port_number, read_port
 from cloche.errors import InputError
@@ -51,11 +51,16 @@ def probed(outcomes: dict[str, Outcome], asked: Matrix) -> tuple[Matrix, Network
     return live.probe_matrix(cast(Client, network), WORLD, asked, lambda done: None), network
 
 
-def shown(answer: Matrix) -> str:
-    """The matrix as people see it, without colour."""
-    console = Console(file=io.StringIO(), width=300, color_system=None)
-    console.print(grid.draw(answer))
+def printed(thing: RenderableType, width: int) -> str:
+    """What people see of a thing on so many columns, without colour."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(thing)
     return cast(io.StringIO, console.file).getvalue()
+
+
+def shown(answer: Matrix, width: int = 300) -> str:
+    """The matrix as people see it."""
+    return printed(grid.draw(answer), width)
 
 
 def test_every_row_is_probed_in_both_families_by_number() -> None:
@@ -123,6 +128,33 @@ def test_wide_matrix_becomes_a_list() -> None:
     text = shown(Matrix(1, tuple(pairs)))
     assert len(text.splitlines()) == 21
     assert "all 19" in text
+
+
+def test_a_grid_that_does_not_fit_becomes_a_list() -> None:
+    """On few columns each destination gets a line, and no name is cut; on many the grid stays."""
+    members = ["attacker/eve", *(f"shop-in-the-city/front-{n}" for n in range(5))]
+    pairs = [Pair(s, t, "8080/tcp", "allow", "allow", "allow") for s, t in itertools.permutations(members, 2)]
+    answer = Matrix(1, tuple(pairs))
+    assert "FROM \\ TO" in shown(answer, 300)
+    narrow = shown(answer, 80)
+    assert "FROM \\ TO" not in narrow
+    assert all(any(line.startswith(name) for line in narrow.splitlines()) for name in members)
+
+
+def test_no_table_is_cut(width: int = 60) -> None:
+    """What is wider than the terminal goes on in the next line, whole, and the first column stays in one."""
+    words = [f"{letter * 25}-end" for letter in "abc"]
+    text = printed(
+        render.table(["ONE", "TWO", "THREE"], [["shop/api-0", *words[:2]], ["shop/db", *words[1:]]]), width
+    )
+    assert "…" not in text
+    for letter in "ac":
+        assert text.count(letter * 5) >= 1
+        assert sum(line.count(letter) for line in text.splitlines()) >= 25
+    assert {line.split()[0] for line in text.splitlines() if not line.startswith(" ")} >= {
+        "shop/api-0",
+        "shop/db",
+    }
 
 
 @pytest.mark.parametrize(

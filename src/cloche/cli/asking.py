@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -116,7 +117,7 @@ LISTINGS: dict[Show, Listing] = {
             ("PORTS", lambda e: joined(e.ports)),
             ("SETS OUT/IN", lambda e: f"{e.egress_set or '-'}/{e.ingress_set or '-'}"),
             ("LINK", lambda e: e.link),
-            ("NAMESPACE", lambda e: e.network_namespace),
+            ("NAMESPACE", lambda e: Path(e.network_namespace).name),
         ),
     ),
     Show.POLICIES: Listing(

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cloche.errors import ClocheError, Finding, InputError, NotRunningError, Severity
@@ -23,6 +24,10 @@ JSON_VERSION = 1
 
 PIPE_WIDTH = 400
 """Columns when nobody's terminal says otherwise: wide enough that no table is cut."""
+WHOLE_NAME = 32
+"""Up to this width what a row is about stays on one line, so that it can be read and copied."""
+UNBOUNDED = 100_000
+"""Columns that nothing is wider than."""
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
 allow_style, deny_style, difference_style, dim = "green", "red", "bold white on red", "dim"
@@ -101,11 +106,26 @@ def findings(found: Iterable[Finding]) -> None:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> Table:
-    """A plain table: headers, rows, no frame."""
-    made = Table(*headers, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    """A plain table: headers, rows, no frame. What is too wide goes on in the next line, nothing is cut."""
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    columns = [Column(header, overflow="fold") for header in headers]
+    columns[0].no_wrap = max((row[0].cell_len for row in cells), default=0) <= WHOLE_NAME
+    made = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in cells:
+        made.add_row(*row)
     return made
+
+
+class Fitting:
+    """One thing to print where it fits into the width there is, and another where it does not."""
+
+    def __init__(self, wide: RenderableType, narrow: RenderableType) -> None:
+        self._wide, self._narrow = wide, narrow
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich asks for."""
+        wanted = Measurement.get(console, options.update_width(UNBOUNDED), self._wide).maximum
+        yield self._wide if wanted <= options.max_width else self._narrow
 
 
 def verdict_text(verdict: str) -> Text:
