@@ -15,10 +15,11 @@ from cloche.agent.client import Client
 from cloche.agent.messages import Outcome, ProbePair, ProbeResult
 from cloche.analysis import Matrix, Pair, matrix
 from cloche.cli import grid, live, render, watching
+from cloche.cli.asking import addresses_for
 from cloche.cli.options import configuration
 from cloche.cli.places import find_destination, find_pod, port_number, read_port
 from cloche.errors import InputError
-from cloche.model.address import parse_address
+from cloche.model.address import format_address, parse_address
 from cloche.model.state import Put, State
 from cloche.model.topology import TCP, UDP, Backend, Endpoint, NamedPort, Service, ServicePort
 
@@ -105,6 +106,19 @@ def test_what_cannot_be_probed_has_no_live_and_is_no_difference() -> None:
     (row,) = (pair for pair in answer.pairs if pair.destination == "x/a")
     assert row.live is None
     assert not live.differs(row)
+
+
+def test_icmp_is_asked_in_its_own_family() -> None:
+    """ICMP goes over IPv4 and ICMPv6 over IPv6: matrix, live and probe ask no other."""
+    for text, family in (("8/icmp", "10.244."), ("128/icmp6", "fd00:244:")):
+        answer, network = probed({}, matrix(WORLD, [read_port(text)]))
+        assert {pair.family for pair in answer.pairs} == {None}
+        assert {pair.live for pair in answer.pairs} == {"allow"}
+        assert [p.destination.startswith(family) for p in network.asked] == [True, True]
+        targets = addresses_for(PODS[0], find_destination(WORLD, "x/b"), read_port(text))
+        assert [format_address(address).startswith(family) for address in targets] == [True]
+    with pytest.raises(InputError, match="same family"):
+        addresses_for(PODS[0], find_destination(WORLD, "x/s"), read_port("128/icmp6"))
 
 
 def test_services_are_probed_on_their_own_address_and_port() -> None:

@@ -10,7 +10,7 @@ import msgspec
 from cloche.agent.client import Client
 from cloche.agent.messages import Outcome, ProbePair
 from cloche.analysis import Matrix, Pair
-from cloche.analysis.matrix import FAMILIES, family_of
+from cloche.analysis.matrix import FAMILIES, carries, family_of
 from cloche.model.address import Address, format_address
 from cloche.model.ports import Port, parse_port
 from cloche.model.state import State
@@ -62,12 +62,16 @@ def ask(state: State, pairs: Sequence[Pair]) -> Iterator[Question]:
         source = by_family(state.endpoints[pair.source].addresses)
         target, number = destination(state, pair)
         to = by_family(target.addresses)
+        port = parse_port(pair.port)
         certain = len({backend.verdict for backend in pair.backends}) <= 1
         for family in FAMILIES:
             if family not in source or family not in to or pair.family not in (None, family):
                 continue
-            protocol = parse_port(pair.port).protocol
-            probe = ProbePair(pair.source, format_address(to[family]), protocol, number) if certain else None
+            if not carries(family, port):
+                continue
+            probe = (
+                ProbePair(pair.source, format_address(to[family]), port.protocol, number) if certain else None
+            )
             yield Question(index, family, probe)
 
 
