@@ -134,6 +134,21 @@ def test_count_is_the_number_of_questions() -> None:
     assert live.count(WORLD, asked) == len(network.asked)
 
 
+def test_probing_is_told_in_steps() -> None:
+    """Many questions are asked in some twenty requests, so that a bar moves; few in requests of eight."""
+    many = [Endpoint("x", f"p{n}", (parse_address(f"10.244.1.{n}"),)) for n in range(1, 21)]
+    world = State(Put(pod) for pod in many)
+    ticks: list[int] = []
+    for pods, steps in ((many, range(20, 25)), (many[:4], range(2, 3))):
+        names = {pod.key for pod in pods}
+        asked = matrix(world, [read_port("80/tcp")]).pairs
+        some = Matrix(1, tuple(pair for pair in asked if {pair.source, pair.destination} <= names))
+        ticks.clear()
+        answer = live.probe_matrix(cast(Client, Network({})), world, some, ticks.append)
+        assert {pair.live for pair in answer.pairs} == {"allow"}
+        assert (len(ticks) in steps, sum(ticks)) == (True, len(some.pairs))
+
+
 def test_wide_matrix_becomes_a_list() -> None:
     """With more columns than fit the eye, each destination gets one line that names who is denied."""
     numbers = itertools.permutations(range(20), 2)

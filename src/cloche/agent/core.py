@@ -104,7 +104,7 @@ class Core:
     async def status(self) -> Status:
         """How the instance is."""
         changer, parts = self._changer, self._parts
-        state = changer.directory.state
+        state, tally = changer.directory.state, changer.attachments.tally
         problems = [*self.problems.values(), *(p.message for p in parts.responding.problems)]
         return Status(
             instance=parts.config.instance,
@@ -130,6 +130,9 @@ class Core:
             worker_starts=parts.workshop.starts,
             responder_pid=parts.responding.pid,
             problems=tuple(problems),
+            busy=tally.what,
+            done=tally.done,
+            total=tally.total,
         )
 
     def objects(self) -> list[Object]:
@@ -184,5 +187,7 @@ class Core:
         await self._queue.join()
         await self._parts.workshop.stop()
         await self._parts.responding.close()
-        await self._parts.kernel.run(remove, self._parts.config)
+        tally = self._changer.attachments.tally
+        tally.begin("removing devices and namespaces", 0)
+        await self._parts.kernel.run(remove, self._parts.config, tally.at)
         self.ending.set()

@@ -56,7 +56,10 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know."""
+    """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know.
+
+    ``busy``: what takes long just now, empty for nothing; ``done`` of ``total`` steps of it are over.
+    """
 
     instance: str
     version: str
@@ -81,6 +84,9 @@ class Status(msgspec.Struct, frozen=True):
     worker_starts: int
     responder_pid: int
     problems: tuple[str, ...] = ()
+    busy: str = ""
+    done: int = 0
+    total: int = 0
 
 
 class Show(StrEnum):

@@ -144,11 +144,32 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+def is_watched() -> bool:
+    """True when standard error is a terminal: only there are bars drawn."""
+    return _console(stderr=True).is_terminal
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal for steps of several kinds; what is yielded is told of what is being done (empty:
+    ``what``), how many steps are done, and of how many (0: that is not known)."""
+    with _bar(_console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(now: str, done: int, total: int) -> None:
+            bar.update(task, description=now or what, completed=done, total=total or None)
+
+        yield show
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal; what is yielded is called with the number of steps just done."""
-    console = _console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with _bar(_console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)

@@ -11,7 +11,7 @@ from cloche.agent import launch
 from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
-from cloche.cli import enter, lines, render, watching, worlds
+from cloche.cli import bars, enter, lines, render, watching, worlds
 from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
@@ -48,7 +48,7 @@ def up(
     seen = watching.stamps(filename)
     manifests = read_telling(filename)
     build(manifests, config.pod_ranges, config.service_ranges)
-    with render.working(f"bringing up instance {config.instance}"):
+    with bars.following(f"bringing up instance {config.instance}", config):
         client, applied = bring_up(config, manifests)
     with client:
         tell(applied, json)
@@ -62,7 +62,7 @@ def up(
             with watching.reapplied(client, filename, seen) if watch else contextlib.nullcontext():
                 follow(client, json)
         except KeyboardInterrupt:
-            with render.working(f"taking down instance {config.instance}"):
+            with bars.following(f"taking down instance {config.instance}", config):
                 client.down()
 
 
@@ -119,7 +119,7 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
     """
     manifests = read_telling(filename)
     with connect(instance) as client:
-        with render.working("applying"):
+        with bars.following("applying", client.config):
             applied = client.apply(manifests)
         tell(applied, json)
 
@@ -133,7 +133,7 @@ def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = 
     """
     manifests = read_telling(filename)
     with connect(instance) as client:
-        with render.working("deleting"):
+        with bars.following("deleting", client.config):
             applied = client.delete(manifests)
         tell(applied, json)
 
@@ -169,7 +169,7 @@ def down(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 
     Example: cloche down
     """
-    with connect(instance) as client, render.working(f"taking down instance {instance}"):
+    with connect(instance) as client, bars.following(f"taking down instance {instance}", client.config):
         client.down()
     gone(instance, [], json)
 
@@ -183,8 +183,9 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     """
     from cloche.agent import removal  # what drives the kernel is slow to import, and few verbs need it
 
-    with render.working(f"removing instance {instance}"):
-        removed = removal.clean(configuration(instance))
+    what = f"removing instance {instance}"
+    with render.steps(what) as show:
+        removed = removal.clean(configuration(instance), lambda done, total: show(what, done, total))
     gone(instance, removed, json)
 
 

@@ -7,25 +7,37 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cloche.datapath import devices, hooks, machine, namespaces, nft
 from cloche.datapath.pins import PINS, pin_directory, remove_pins
 
+Tick = Callable[[int, int], None]
+"""Told of the steps done and of all steps."""
 
-def remove_instance(instance: str, folders: Sequence[Path] = ()) -> list[str]:
+
+def unheard(_done: int, _total: int) -> None:
+    """Tells nobody."""
+
+
+def remove_instance(instance: str, folders: Sequence[Path] = (), tick: Tick = unheard) -> list[str]:
     """Remove the instance's devices, namespaces, links, pins, nftables table and ``folders``.
 
-    What was removed is returned, in words; an empty list: there was nothing.
+    What was removed is returned, in words; an empty list: there was nothing. ``tick`` is told of each
+    device and namespace.
     """
     removed = []
-    for device in _devices(instance):
+    found, spaces = _devices(instance), namespaces.names_of(instance)
+    total = len(found) + len(spaces)
+    for done, device in enumerate(found, 1):
         if devices.delete(device):
             removed.append(f"device {device}")
-    for name in namespaces.names_of(instance):
+        tick(done, total)
+    for done, name in enumerate(spaces, len(found) + 1):
         namespaces.remove(name)
         removed.append(f"namespace {name}")
+        tick(done, total)
     namespaces.remove_etc(instance)
     removed += _pins(instance)
     if shutil.which("nft"):
