@@ -180,6 +180,20 @@ def test_show_lists(whole_shop: Sandbox, what: str, holds: str) -> None:
     assert (answer["version"], type(answer[what])) == (1, list)
 
 
+def test_a_namespace_goes_with_its_pods(whole_shop: Sandbox) -> None:
+    """delete of a Namespace takes what is in it, and says so; what was said of the rest is not said again."""
+    unused = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"
+    assert "ConfigMap objects are not used" in whole_shop.run("apply", "-f", "-", stdin=unused).err
+    space = "{apiVersion: v1, kind: Namespace, metadata: {name: attacker}}"
+    said = whole_shop.run("delete", "-f", "-", stdin=space)
+    assert said.status == 0
+    assert "with the namespace attacker went Pod eve" in said.err
+    assert "ConfigMap" not in said.err
+    names = [shown["endpoint"] for shown in whole_shop.answer("show", "endpoints")["endpoints"]]
+    assert "shop/db-0" in names
+    assert not [name for name in names if name.startswith("attacker/")]
+
+
 def test_bad_input_changes_nothing(whole_shop: Sandbox) -> None:
     """A typo in a policy refuses the whole file with file, line and field; the generation stays."""
     before = whole_shop.answer("show", "generations")["generations"][0]["generation"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -35,7 +36,7 @@ from cloche.compiler import Compiler
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
-from cloche.orchestrators.sandbox import Manifest, World, build, difference, merge, without
+from cloche.orchestrators.sandbox import Manifest, World, build, delete, difference, merge
 
 T = TypeVar("T")
 
@@ -88,7 +89,8 @@ class Worker:
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in wanted)
         self._proposal = Proposal(Kept(manifests, world), now, events)
-        return Plan(tuple(attach), detach, (*findings, *world.findings), bool(later))
+        new = unheard(world.findings, self._kept.world.findings)
+        return Plan(tuple(attach), detach, (*findings, *new), bool(later))
 
     def _split(self, world: World) -> tuple[World, set[str]]:
         """The world that can be now, without attached endpoints that come back as others, and their keys."""
@@ -109,18 +111,16 @@ class Worker:
 
     def _requested(
         self, request: ApplyRequest | DeleteRequest | None
-    ) -> tuple[tuple[Manifest, ...], list[Finding]]:
+    ) -> tuple[tuple[Manifest, ...], tuple[Finding, ...]]:
         old = self._kept.manifests
         match request:
             case None:
-                return old, []
+                return old, ()
             case ApplyRequest(manifests, Mode.REPLACE):
-                return manifests, []
+                return manifests, ()
             case ApplyRequest(manifests):
-                return merge(old, manifests), []
-        keys = {manifest.key for manifest in old}
-        absent = [manifest for manifest in request.manifests if manifest.key not in keys]
-        return without(old, request.manifests), [_absent(manifest) for manifest in absent]
+                return merge(old, manifests), ()
+        return delete(old, request.manifests)
 
     def compile(self, errand: Compile) -> Iterator[Events | Writes | Compiled]:
         """The proposal as events and writes, in parts, then what they come to. Raises TooBigError."""
@@ -143,6 +143,17 @@ class Worker:
         self._kept, self._active = self._proposal.kept, self._proposal.active
         self._proposal = None
         yield Compiled(change.generation, change.digest, elapsed, msgspec.msgpack.encode(self._kept))
+
+
+def unheard(now: Iterable[Finding], before: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings that were not said of the world before; one that only moved to another line was."""
+    said = Counter(msgspec.structs.replace(finding, line=0) for finding in before)
+    for finding in now:
+        bare = msgspec.structs.replace(finding, line=0)
+        if said[bare]:
+            said[bare] -= 1
+        else:
+            yield finding
 
 
 def read_kept(content: bytes) -> Kept:
@@ -168,12 +179,6 @@ def endpoints_of(events: Sequence[Event]) -> Iterator[Endpoint]:
 def is_attached(endpoint: Endpoint) -> bool:
     """True for endpoints with a link of their own; those of the host's network have none."""
     return bool(endpoint.addresses) and not endpoint.host_network
-
-
-def _absent(manifest: Manifest) -> Finding:
-    name = f"{manifest.namespace}/{manifest.name}".lstrip("/")
-    message = f"{manifest.kind} {name} is not there"
-    return Finding(manifest.file, manifest.line, "", message, "", Severity.WARNING)
 
 
 def decode(errand: Propose) -> ApplyRequest | DeleteRequest | None:

@@ -127,7 +127,7 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
 def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     """Take objects out of a running sandbox.
 
-    Only their kinds, namespaces and names count.
+    Only their kinds, namespaces and names count. With a namespace goes everything in it.
 
     Example: cloche delete -f examples/shop/3-policies.yaml
     """

@@ -268,9 +268,3 @@ def merge(old: Iterable[Manifest], new: Iterable[Manifest]) -> tuple[Manifest, .
     merged = {manifest.key: manifest for manifest in old}
     merged.update((manifest.key, manifest) for manifest in new)
     return tuple(merged.values())
-
-
-def without(old: Iterable[Manifest], gone: Iterable[Manifest]) -> tuple[Manifest, ...]:
-    """The old manifests less those whose key is among ``gone``."""
-    keys = {manifest.key for manifest in gone}
-    return tuple(manifest for manifest in old if manifest.key not in keys)
