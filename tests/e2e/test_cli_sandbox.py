@@ -220,6 +220,20 @@ def test_ranges_of_another_instance_are_refused(whole_shop: Sandbox) -> None:
         assert leftovers(made.name) == []
 
 
+def test_a_kept_address_of_the_machine_is_refused_with_its_pod(whole_shop: Sandbox) -> None:
+    """A pod that was dumped with an address that another instance has is named, with its place."""
+    taken = f"10.{second_octet(2)}.3.9"
+    pod = POD.format(name="dumped") + f"status: {{podIPs: [{{ip: {taken}}}]}}"
+    with sandbox(3) as made:
+        said = made.up("-", stdin=pod)
+        assert said.status == 2
+        assert (
+            f"<stdin>:2: error: status.podIPs: the address {taken} of pod default/dumped overlaps" in said.err
+        )
+        assert "leave status.podIPs out" in said.err
+        assert leftovers(made.name) == []
+
+
 def test_two_instances_side_by_side(whole_shop: Sandbox) -> None:
     """A second instance comes and goes; the first one's pods answer before, meanwhile and after."""
     with sandbox(3) as other:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import structlog
 
+from cloche.agent.blame import at_endpoints
 from cloche.agent.disk import Attached, Ledger
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
@@ -15,7 +16,7 @@ from cloche.agent.residents import resolv_conf
 from cloche.agent.tally import Tally
 from cloche.datapath import devices, hooks, namespaces
 from cloche.datapath.host import check_overlap
-from cloche.errors import TooBigError
+from cloche.errors import InputError, TooBigError
 from cloche.model.address import format_address, host_block
 from cloche.model.topology import Endpoint
 
@@ -107,7 +108,10 @@ class Attachments:
             if not any(block.contains(address) for block in config.pod_ranges)
         ]
         if kept:
-            check_overlap(config.instance, kept)
+            try:
+                check_overlap(config.instance, kept)
+            except InputError as error:
+                raise InputError(at_endpoints(error.findings, endpoints)) from None
 
     def _attach(self, endpoint: Endpoint, number: int, incarnation: int) -> Attached:
         parts = self._parts
