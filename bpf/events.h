@@ -48,7 +48,8 @@ INLINE void describe(struct event *event, struct packet *p, __u32 kind)
 	event->source_endpoint = p->sender;
 	if (p->parsed) {
 		event->source_port = p->source.port;
-		event->destination_port = p->destination.port;
+		/* An ICMP flow is told by its type and code; its source port stays echo's identifier. */
+		event->destination_port = is_icmp_protocol(p) ? p->icmp : p->destination.port;
 		copy16(event->source, p->source.address);
 		copy16(event->destination, p->destination.address);
 		event->destination_endpoint = p->destination.endpoint;

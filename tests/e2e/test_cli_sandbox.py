@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from cloche.agent.disk import Disk
+from cloche.config import Config
 from e2e.cli_lab import ROOT, Sandbox, leftovers, sandbox, second_octet
 
 SHOP = "examples/shop"
@@ -179,6 +181,20 @@ def test_show_lists(whole_shop: Sandbox, what: str, holds: str) -> None:
     assert (answer["version"], type(answer[what])) == (1, list)
 
 
+def test_a_namespace_goes_with_its_pods(whole_shop: Sandbox) -> None:
+    """delete of a Namespace takes what is in it, and says so; what was said of the rest is not said again."""
+    unused = "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}"
+    assert "ConfigMap objects are not used" in whole_shop.run("apply", "-f", "-", stdin=unused).err
+    space = "{apiVersion: v1, kind: Namespace, metadata: {name: attacker}}"
+    said = whole_shop.run("delete", "-f", "-", stdin=space)
+    assert said.status == 0
+    assert "with the namespace attacker went Pod eve" in said.err
+    assert "ConfigMap" not in said.err
+    names = [shown["endpoint"] for shown in whole_shop.answer("show", "endpoints")["endpoints"]]
+    assert "shop/db-0" in names
+    assert not [name for name in names if name.startswith("attacker/")]
+
+
 def test_bad_input_changes_nothing(whole_shop: Sandbox) -> None:
     """A typo in a policy refuses the whole file with file, line and field; the generation stays."""
     before = whole_shop.answer("show", "generations")["generations"][0]["generation"]
@@ -202,6 +218,20 @@ def test_ranges_of_another_instance_are_refused(whole_shop: Sandbox) -> None:
         said = made.up("-", stdin=POD.format(name="a"))
         assert said.status == 2, said.err
         assert f"10.{second_octet(2)}.0.0/17" in said.err
+        assert leftovers(made.name) == []
+
+
+def test_a_kept_address_of_the_machine_is_refused_with_its_pod(whole_shop: Sandbox) -> None:
+    """A pod that was dumped with an address that another instance has is named, with its place."""
+    taken = f"10.{second_octet(2)}.3.9"
+    pod = POD.format(name="dumped") + f"status: {{podIPs: [{{ip: {taken}}}]}}"
+    with sandbox(3) as made:
+        said = made.up("-", stdin=pod)
+        assert said.status == 2
+        assert (
+            f"<stdin>:2: error: status.podIPs: the address {taken} of pod default/dumped overlaps" in said.err
+        )
+        assert "leave status.podIPs out" in said.err
         assert leftovers(made.name) == []
 
 
@@ -234,6 +264,27 @@ def test_up_in_the_foreground_tells_flows_and_takes_down(tmp_path: Path) -> None
         assert running.returncode == 0
         assert "default/a > default/b 80/tcp" in told
         assert "ingress-not-allowed" in told
+        assert leftovers(made.name) == []
+
+
+def test_an_edit_while_the_sandbox_comes_up_is_applied(tmp_path: Path) -> None:
+    """A file that changes after it was read counts, before all is up too; an emptied one is told."""
+    manifest = tmp_path / "world.yaml"
+    pods = POD.format(name="a") + "---" + POD.format(name="b")
+    manifest.write_text(pods)
+    with sandbox(3) as made:
+        words = made.command("up", "--watch", "-f", str(manifest), *made.ranges)
+        running = subprocess.Popen(
+            words, cwd=ROOT, env=made.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        wait_for(lambda: Disk(Config(instance=made.name)).exists())
+        manifest.write_text(f"{pods}---{CLOSED}")
+        wait_for(lambda: made.run("probe", "a", "b", "80/tcp").status == 1)
+        manifest.write_text("")
+        wait_for(lambda: made.answer("show", "endpoints") == {"version": 1, "endpoints": []})
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        assert f"{manifest}: note: no object in this file" in said
         assert leftovers(made.name) == []
 
 

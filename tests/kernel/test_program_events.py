@@ -18,6 +18,8 @@ from program_lab import (
     allows,
 )
 
+from cloche.agent.naming import Directory
+from cloche.agent.narrate import event_text
 from cloche.datapath.events import Counter, EventReader, read_counters, read_reasons
 from cloche.datapath.layout import Event, EventKind, Verdict
 from cloche.datapath.settings import Settings
@@ -25,7 +27,7 @@ from cloche.model.address import parse_address
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.tables.schema import Cell
-from frames import ACK, ARP, FIN, SYN, TCP, UDP, Flow, Link, ethernet, tcp, udp
+from frames import ACK, ARP, FIN, SYN, TCP, UDP, Flow, Link, echo, ethernet, tcp, udp
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 
@@ -58,6 +60,17 @@ def test_a_new_flow_is_told_once(lab: Lab, reader: EventReader) -> None:
     assert (event.protocol, event.atom, event.service_port) == (UDP, WEB_ATOM, 0)
     assert (event.egress_set, event.egress_rule, event.destination_class) == (egress, 3, 2)
     assert (event.ingress_set, event.ingress_rule, event.source_class) == (ingress, 4, 1)
+
+
+@pytest.mark.parametrize("family", ["four", "six"])
+def test_a_ping_is_told_by_its_type(lab: Lab, reader: EventReader, family: str) -> None:
+    """Echo's type and code stand where the port does, whatever its identifier, which is the source port."""
+    a, b = getattr(lab.a, family), getattr(lab.b, family)
+    lab.send(lab.a, echo(Flow(a, b), identifier=0x0B05))
+    event = only(reader)
+    told = event_text(Directory(), event, 0)
+    assert told.port == ("8/icmp" if family == "four" else "128/icmp6")
+    assert (told.source_port, event.destination_port & 0xFF) == (0x0B05, 0)
 
 
 def test_a_drop_says_why(lab: Lab, reader: EventReader) -> None:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from cloche.agent.client import Client
 from cloche.agent.messages import Outcome, ProbePair, ProbeResult
 from cloche.analysis import Matrix, Pair, matrix
-from cloche.cli import grid, live, watching
+from cloche.cli import grid, live, render, watching
+from cloche.cli.asking import addresses_for
 from cloche.cli.options import configuration
 from cloche.cli.places import find_destination, find_pod, port_number, read_port
 from cloche.errors import InputError
-from cloche.model.address import parse_address
+from cloche.model.address import format_address, parse_address
 from cloche.model.state import Put, State
 from cloche.model.topology import TCP, UDP, Backend, Endpoint, NamedPort, Service, ServicePort
 
@@ -51,11 +52,16 @@ def probed(outcomes: dict[str, Outcome], asked: Matrix) -> tuple[Matrix, Network
     return live.probe_matrix(cast(Client, network), WORLD, asked, lambda done: None), network
 
 
-def shown(answer: Matrix) -> str:
-    """The matrix as people see it, without colour."""
-    console = Console(file=io.StringIO(), width=300, color_system=None)
-    console.print(grid.draw(answer))
+def printed(thing: RenderableType, width: int) -> str:
+    """What people see of a thing on so many columns, without colour."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(thing)
     return cast(io.StringIO, console.file).getvalue()
+
+
+def shown(answer: Matrix, width: int = 300) -> str:
+    """The matrix as people see it."""
+    return printed(grid.draw(answer), width)
 
 
 def test_every_row_is_probed_in_both_families_by_number() -> None:
@@ -102,6 +108,19 @@ def test_what_cannot_be_probed_has_no_live_and_is_no_difference() -> None:
     assert not live.differs(row)
 
 
+def test_icmp_is_asked_in_its_own_family() -> None:
+    """ICMP goes over IPv4 and ICMPv6 over IPv6: matrix, live and probe ask no other."""
+    for text, family in (("8/icmp", "10.244."), ("128/icmp6", "fd00:244:")):
+        answer, network = probed({}, matrix(WORLD, [read_port(text)]))
+        assert {pair.family for pair in answer.pairs} == {None}
+        assert {pair.live for pair in answer.pairs} == {"allow"}
+        assert [p.destination.startswith(family) for p in network.asked] == [True, True]
+        targets = addresses_for(PODS[0], find_destination(WORLD, "x/b"), read_port(text))
+        assert [format_address(address).startswith(family) for address in targets] == [True]
+    with pytest.raises(InputError, match="same family"):
+        addresses_for(PODS[0], find_destination(WORLD, "x/s"), read_port("128/icmp6"))
+
+
 def test_services_are_probed_on_their_own_address_and_port() -> None:
     """A service's row is asked at the service, not at its backends."""
     _, network = probed({}, matrix(WORLD, services=True))
@@ -115,6 +134,21 @@ def test_count_is_the_number_of_questions() -> None:
     assert live.count(WORLD, asked) == len(network.asked)
 
 
+def test_probing_is_told_in_steps() -> None:
+    """Many questions are asked in some twenty requests, so that a bar moves; few in requests of eight."""
+    many = [Endpoint("x", f"p{n}", (parse_address(f"10.244.1.{n}"),)) for n in range(1, 21)]
+    world = State(Put(pod) for pod in many)
+    ticks: list[int] = []
+    for pods, steps in ((many, range(20, 25)), (many[:4], range(2, 3))):
+        names = {pod.key for pod in pods}
+        asked = matrix(world, [read_port("80/tcp")]).pairs
+        some = Matrix(1, tuple(pair for pair in asked if {pair.source, pair.destination} <= names))
+        ticks.clear()
+        answer = live.probe_matrix(cast(Client, Network({})), world, some, ticks.append)
+        assert {pair.live for pair in answer.pairs} == {"allow"}
+        assert (len(ticks) in steps, sum(ticks)) == (True, len(some.pairs))
+
+
 def test_wide_matrix_becomes_a_list() -> None:
     """With more columns than fit the eye, each destination gets one line that names who is denied."""
     numbers = itertools.permutations(range(20), 2)
@@ -123,6 +157,33 @@ def test_wide_matrix_becomes_a_list() -> None:
     text = shown(Matrix(1, tuple(pairs)))
     assert len(text.splitlines()) == 21
     assert "all 19" in text
+
+
+def test_a_grid_that_does_not_fit_becomes_a_list() -> None:
+    """On few columns each destination gets a line, and no name is cut; on many the grid stays."""
+    members = ["attacker/eve", *(f"shop-in-the-city/front-{n}" for n in range(5))]
+    pairs = [Pair(s, t, "8080/tcp", "allow", "allow", "allow") for s, t in itertools.permutations(members, 2)]
+    answer = Matrix(1, tuple(pairs))
+    assert "FROM \\ TO" in shown(answer, 300)
+    narrow = shown(answer, 80)
+    assert "FROM \\ TO" not in narrow
+    assert all(any(line.startswith(name) for line in narrow.splitlines()) for name in members)
+
+
+def test_no_table_is_cut(width: int = 60) -> None:
+    """What is wider than the terminal goes on in the next line, whole, and the first column stays in one."""
+    words = [f"{letter * 25}-end" for letter in "abc"]
+    text = printed(
+        render.table(["ONE", "TWO", "THREE"], [["shop/api-0", *words[:2]], ["shop/db", *words[1:]]]), width
+    )
+    assert "…" not in text
+    for letter in "ac":
+        assert text.count(letter * 5) >= 1
+        assert sum(line.count(letter) for line in text.splitlines()) >= 25
+    assert {line.split()[0] for line in text.splitlines() if not line.startswith(" ")} >= {
+        "shop/api-0",
+        "shop/db",
+    }
 
 
 @pytest.mark.parametrize(
@@ -173,6 +234,21 @@ def test_overlapping_ranges_are_refused() -> None:
     """Pods and services do not share addresses."""
     with pytest.raises(InputError):
         configuration("t1", ["10.96.0.0/12"])
+
+
+def test_a_change_counts_once_it_is_still() -> None:
+    """What is seen at one look only, as half a file being saved, is passed over; each state counts once."""
+    old, half, new = ({"a.yaml": (1, size, 7)} for size in (10, 0, 20))
+    settling = watching.Settling(old)
+    looks = [old, half, new, new, new, old, half, half]
+    assert [settling.look(now) for now in looks] == [False, False, False, True, False, False, False, True]
+
+
+def test_an_edit_made_since_the_files_were_read_counts() -> None:
+    """What changed before the first look, while the sandbox came up, is a change."""
+    settling = watching.Settling({"a.yaml": (1, 10, 7)})
+    edited = {"a.yaml": (2, 10, 7)}
+    assert [settling.look(edited), settling.look(edited)] == [False, True]
 
 
 def test_watching_sees_changes_additions_and_removals(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from manifest_builders import documents, findings, of_kind, pod_text, world
 
 from cloche.errors import InputError
 from cloche.model.topology import Endpoint
-from cloche.orchestrators.sandbox import Manifest, check, merge, read, without
+from cloche.orchestrators.sandbox import Manifest, check, delete, merge, read
 from cloche.orchestrators.sandbox.scalars import resolve
 
 SCALARS = [
@@ -261,7 +261,7 @@ def test_manifests_are_merged_and_removed_by_kind_namespace_and_name() -> None:
     merged = merge(old, new)
     assert [manifest.name for manifest in merged] == ["a", "b", "c"]
     assert merged[1] is new[0]
-    assert [manifest.name for manifest in without(merged, old)] == ["c"]
+    assert [manifest.name for manifest in delete(merged, old)[0]] == ["c"]
 
 
 def test_metadata_that_is_never_used_is_not_kept() -> None:

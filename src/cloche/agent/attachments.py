@@ -7,13 +7,15 @@ from pathlib import Path
 
 import structlog
 
+from cloche.agent.blame import at_endpoints
 from cloche.agent.disk import Attached, Ledger
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
 from cloche.agent.residents import resolv_conf
+from cloche.agent.tally import Tally
 from cloche.datapath import hooks, ownership
 from cloche.datapath.host import check_overlap, peer_name
-from cloche.errors import TooBigError
+from cloche.errors import InputError, TooBigError
 from cloche.model.address import format_address, host_block
 from cloche.model.topology import Endpoint
 
@@ -27,6 +29,7 @@ class Attachments:
         self._parts = parts
         self._attached: dict[str, Attached] = {}
         self._incarnation = 0
+        self.tally = Tally()
 
     async def load(self) -> Ledger:
         """Take over those of the ledger that are still there, and remove whatever else there is."""
@@ -84,6 +87,7 @@ class Attachments:
         used = {one.attachment.number for one in self._attached.values()}
         free = (number for number in range(1, capacity + 1) if number not in used)
         added: list[Attached] = []
+        self.tally.begin("attaching endpoints", len(endpoints))
         for endpoint in endpoints:
             self._incarnation += 1
             try:
@@ -93,6 +97,8 @@ class Attachments:
                 raise AgentError(f"{endpoint.key} cannot be attached: {error}") from error
             self._attached[endpoint.key] = one
             added.append(one)
+            self.tally.step()
+        self.tally.end()
         return tuple(added)
 
     def _check_machine(self, endpoints: Sequence[Endpoint]) -> None:
@@ -107,7 +113,10 @@ class Attachments:
             if not any(block.contains(address) for block in config.pod_ranges)
         ]
         if kept:
-            check_overlap(config.instance, kept)
+            try:
+                check_overlap(config.instance, kept)
+            except InputError as error:
+                raise InputError(at_endpoints(error.findings, endpoints)) from None
 
     def _attach(self, endpoint: Endpoint, number: int, incarnation: int) -> Attached:
         parts = self._parts
@@ -119,10 +128,14 @@ class Attachments:
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Remove links and namespaces; the tables must not lead there any more."""
-        for key in keys:
+        going = tuple(keys)
+        self.tally.begin("removing endpoints", len(going))
+        for key in going:
             one = self._attached.pop(key, None)
             if one is not None:
                 await self._parts.kernel.run(self._detach, one)
+            self.tally.step()
+        self.tally.end()
 
     def _detach(self, one: Attached) -> None:
         self._parts.datapath.detach_endpoint(one.attachment, one.addresses)

@@ -157,7 +157,7 @@ class Core:
     async def status(self) -> Status:
         """How the instance is."""
         active, parts = self._changer.active, self._parts
-        state = active.directory.state
+        state, tally = active.directory.state, self._changer.attachments.tally
         problems = [*self.problems.values(), *self.guard.problems.values(), *active.problems()]
         problems += [problem.message for problem in parts.responding.problems]
         problems += self.lookout.found.problems
@@ -191,6 +191,9 @@ class Core:
             held=active.held,
             waiting=active.waiting,
             repairs=self.guard.repairs,
+            busy=tally.what,
+            done=tally.done,
+            total=tally.total,
         )
 
     def objects(self) -> list[Object]:
@@ -254,5 +257,7 @@ class Core:
         await self._queue.join()
         await self._parts.workshop.stop()
         await self._parts.responding.close()
-        await self._parts.kernel.run(remove, self._parts.config)
+        tally = self._changer.attachments.tally
+        tally.begin("removing devices and namespaces", 0)
+        await self._parts.kernel.run(remove, self._parts.config, tally.at)
         self.ending.set()

@@ -75,6 +75,7 @@ class Status(msgspec.Struct, frozen=True):
 
     ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that its release changes.
     ``repairs``: how often something in the kernel was found altered from outside and put right.
+    ``busy``: what takes long just now, empty for nothing; ``done`` of ``total`` steps of it are over.
     """
 
     instance: str
@@ -104,6 +105,9 @@ class Status(msgspec.Struct, frozen=True):
     held: int = 0
     waiting: tuple[Waiting, ...] = ()
     repairs: int = 0
+    busy: str = ""
+    done: int = 0
+    total: int = 0
 
 
 class Show(StrEnum):

@@ -7,15 +7,15 @@ import contextlib
 from cloche.agent.processes import agent_pid, end
 from cloche.agent.responding import stop_responder
 from cloche.config import Config
-from cloche.datapath.removal import remove_instance
+from cloche.datapath.removal import Tick, remove_instance, unheard
 
 
-def remove(config: Config) -> list[str]:
+def remove(config: Config, tick: Tick = unheard) -> list[str]:
     """Remove everything but the agent's own process; says what there was."""
     removed = []
     if stop_responder(config):
         removed.append("responder")
-    removed += remove_instance(config.instance, (config.run, config.state))
+    removed += remove_instance(config.instance, (config.run, config.state), tick)
     for path in (config.log, *config.log.parent.glob(f"{config.instance}.*.log")):
         if path.exists():
             path.unlink()
@@ -26,11 +26,11 @@ def remove(config: Config) -> list[str]:
     return removed
 
 
-def clean(config: Config) -> list[str]:
+def clean(config: Config, tick: Tick = unheard) -> list[str]:
     """End the instance's agent if one runs, whatever its state, and remove everything."""
     removed = []
     pid = agent_pid(config)
     if pid:
         end(pid)
         removed.append(f"agent {pid}")
-    return removed + remove(config)
+    return removed + remove(config, tick)

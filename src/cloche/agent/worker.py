@@ -10,6 +10,7 @@ import gc
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
@@ -53,7 +54,7 @@ from cloche.datapath.pins import opened_maps, pin_directory
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
-from cloche.orchestrators.sandbox import Manifest, World, build, difference, merge, without
+from cloche.orchestrators.sandbox import Manifest, World, build, delete, difference, merge
 
 T = TypeVar("T")
 MANY = 1000
@@ -102,7 +103,7 @@ class Worker:
 
     def propose(self, errand: Propose) -> Plan:
         """What the errand needs. Raises InputError when it cannot be."""
-        kept, findings = self._kept, list[Finding]()
+        kept, findings = self._kept, tuple[Finding, ...]()
         if errand.recover and kept.active is not None:
             wanted = kept.active
         else:
@@ -118,10 +119,10 @@ class Worker:
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in endpoints)
         host = (Put(errand.host),) if errand.host else ()
         self._proposal = Proposal(kept, now, events, meaning(policies_of(wanted)), host)
-        found = (*findings, *kept.world.findings)
+        found = (*findings, *unheard(kept.world.findings, self._kept.world.findings))
         return Plan(tuple(attach), detach, found, bool(later), tuple(one.policy for one in queued))
 
-    def _wanted(self, errand: Propose) -> tuple[Kept, list[Finding]]:
+    def _wanted(self, errand: Propose) -> tuple[Kept, tuple[Finding, ...]]:
         """What is wanted with the errand's request, and what is to be said about it."""
         manifests, findings = self._requested(decode(errand))
         config, hold = self._config, self._kept.hold
@@ -158,18 +159,16 @@ class Worker:
 
     def _requested(
         self, request: ApplyRequest | DeleteRequest | None
-    ) -> tuple[tuple[Manifest, ...], list[Finding]]:
+    ) -> tuple[tuple[Manifest, ...], tuple[Finding, ...]]:
         old = self._kept.manifests
         match request:
             case None:
-                return old, []
+                return old, ()
             case ApplyRequest(manifests, Mode.REPLACE):
-                return manifests, []
+                return manifests, ()
             case ApplyRequest(manifests):
-                return merge(old, manifests), []
-        keys = {manifest.key for manifest in old}
-        absent = [manifest for manifest in request.manifests if manifest.key not in keys]
-        return without(old, request.manifests), [_absent(manifest) for manifest in absent]
+                return merge(old, manifests), ()
+        return delete(old, request.manifests)
 
     def compile(self, errand: Compile) -> Iterator[Events | Writes | Compiled]:
         """The proposal as events and writes, in parts, then what they come to. Raises TooBigError."""
@@ -255,6 +254,17 @@ class Worker:
         )
 
 
+def unheard(now: Iterable[Finding], before: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings that were not said of the world before; one that only moved to another line was."""
+    said = Counter(msgspec.structs.replace(finding, line=0) for finding in before)
+    for finding in now:
+        bare = msgspec.structs.replace(finding, line=0)
+        if said[bare]:
+            said[bare] -= 1
+        else:
+            yield finding
+
+
 @contextmanager
 def without_collector(events: int) -> Iterator[None]:
     """Compile so many events without Python's cycle collector; what many events leave it never walks again.
@@ -287,12 +297,6 @@ def endpoints_of(events: Sequence[Event]) -> Iterator[Endpoint]:
 def is_attached(endpoint: Endpoint) -> bool:
     """True for endpoints with a link of their own; those of the host's network have none."""
     return bool(endpoint.addresses) and not endpoint.host_network
-
-
-def _absent(manifest: Manifest) -> Finding:
-    name = f"{manifest.namespace}/{manifest.name}".lstrip("/")
-    message = f"{manifest.kind} {name} is not there"
-    return Finding(manifest.file, manifest.line, "", message, "", Severity.WARNING)
 
 
 def decode(errand: Propose) -> ApplyRequest | DeleteRequest | None:

@@ -205,7 +205,7 @@ def _direction(why: Why) -> DirectionAnswer:
         nearest = NearestText(near.rule.policy, near.rule.index, str(near.origin), missed)
     isolated = tuple(PolicyText(each.policy, str(each.origin)) for each in why.isolated_by)
     note = OWN_HOST if why.own_host else UNKNOWN if why.unknown_peer and isolated else ""
-    # Subjects that get the same answer share it, so the subject's name is filled in afterwards.
+    # Subjects that get the same answer share it, so their names are filled in afterwards.
     return DirectionAnswer(why.verdict.name.lower(), "", isolated, rule, nearest, note)
 
 
@@ -242,4 +242,8 @@ def _hangs(judge: Judge, group: Sequence[Asked]) -> bool:
 
 
 def _of_subject(answer: DirectionAnswer, subjects: set[str]) -> DirectionAnswer:
-    return msgspec.structs.replace(answer, subject=subjects.pop() if len(subjects) == 1 else "")
+    """The answer with whom it judges; an address that is no endpoint's is nobody."""
+    known = tuple(sorted(subjects - {""}))
+    return msgspec.structs.replace(
+        answer, subject=known[0] if len(subjects) == len(known) == 1 else "", subjects=known
+    )

@@ -109,7 +109,7 @@ def _pair(judge: Judge, source: Seat, destination: Seat, shown: Port, port: Port
     words = {}
     for family in FAMILIES:
         one, other = source.by_family.get(family), destination.by_family.get(family)
-        if one is not None and other is not None and _carries(family, port):
+        if one is not None and other is not None and carries(family, port):
             words[family] = ask(judge, one, other, port)
     apart = len(set(words.values())) > 1
     hanging = [
@@ -132,7 +132,8 @@ def _pair(judge: Judge, source: Seat, destination: Seat, shown: Port, port: Port
             return
 
 
-def _carries(family: str, port: Port) -> bool:
+def carries(family: str, port: Port) -> bool:
+    """False for ICMP over IPv6 and for ICMPv6 over IPv4, which are no flows."""
     return not port.is_icmp or family == ("ipv4" if port.protocol == ICMP else "ipv6")
 
 

@@ -70,8 +70,8 @@ class PolicyText(msgspec.Struct, frozen=True):
 
 
 class DirectionAnswer(msgspec.Struct, frozen=True):
-    """One direction's verdict and why. ``subject`` is the one endpoint judged, empty for
-    several or where nobody's policy counts.
+    """One direction's verdict and why. ``subjects`` are the endpoints judged, none where nobody's policy
+    counts; ``subject`` is the one that is judged, empty for several or none.
 
     ``note`` says what else decided: the subject's own host, an address that no known endpoint has.
     """
@@ -82,6 +82,7 @@ class DirectionAnswer(msgspec.Struct, frozen=True):
     rule: RuleText | None
     nearest: NearestText | None
     note: str = ""
+    subjects: tuple[str, ...] = ()
 
 
 class FlowAnswer(msgspec.Struct, frozen=True):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from cloche.agent.client import Client, connect
 from cloche.agent.messages import Outcome, ProbePair, ProbeResult, Show
+from cloche.analysis.ends import End
+from cloche.analysis.matrix import carries, family_of
 from cloche.cli import lines, render, standing, worlds
 from cloche.cli.options import Instance, Json, System
 from cloche.cli.places import find_destination, find_pod, port_number, read_port
 from cloche.config import DEFAULT_INSTANCE
-from cloche.errors import MachineError
-from cloche.model.address import format_address, is_ipv4
+from cloche.errors import Finding, InputError, MachineError
+from cloche.model.address import Address, format_address
+from cloche.model.ports import Port
+from cloche.model.topology import Endpoint
 
 
 def probe(
@@ -37,8 +42,7 @@ def probe(
         key = find_pod(state, source).key
         end = find_destination(state, destination)
         number = port_number(end, wanted)
-        families = {is_ipv4(address) for address in state.endpoints[key].addresses}
-        targets = [address for address, _ in end.addresses if is_ipv4(address) in families]
+        targets = addresses_for(state.endpoints[key], end, wanted)
         with render.working("probing"):
             results = client.probe(
                 [ProbePair(key, format_address(a), wanted.protocol, number) for a in targets]
@@ -55,6 +59,17 @@ def probe(
         )
     if Outcome.DENY in outcomes:
         raise typer.Exit(1)
+
+
+def addresses_for(source: Endpoint, end: End, port: Port) -> list[Address]:
+    """The destination's addresses that the source can send this port's packets to. Raises InputError."""
+    own = {family_of(address) for address in source.addresses}
+    families = {family for family in own if carries(family, port)}
+    targets = [address for address, _ in end.addresses if family_of(address) in families]
+    if not targets:
+        hint = "both ends need an address of the same family, and ICMP goes with IPv4, ICMPv6 with IPv6"
+        raise InputError([Finding("", 0, end.text, f"no address for {port}", hint)])
+    return targets
 
 
 def probe_row(result: ProbeResult, port: str) -> Sequence[Any]:
@@ -115,7 +130,7 @@ LISTINGS: dict[Show, Listing] = {
             ("PORTS", lambda e: joined(e.ports)),
             ("SETS OUT/IN", lambda e: f"{e.egress_set or '-'}/{e.ingress_set or '-'}"),
             ("LINK", lambda e: e.link),
-            ("NAMESPACE", lambda e: e.network_namespace),
+            ("NAMESPACE", lambda e: Path(e.network_namespace).name),
         ),
     ),
     Show.POLICIES: Listing(

@@ -20,10 +20,12 @@ Column = tuple[str, str]
 
 
 def draw(matrix: Matrix) -> RenderableType:
-    """The matrix, sources down, destinations and ports across; or a list when that would be too wide."""
+    """The matrix, sources down, destinations and ports across; or a list where that is too wide."""
     columns = list(dict.fromkeys((pair.destination, pair.port) for pair in matrix.pairs))
     columns.sort(key=lambda column: column[0])
-    return grid(matrix, columns) if len(columns) <= MOST_COLUMNS else listing(matrix, columns)
+    if len(columns) > MOST_COLUMNS:
+        return listing(matrix, columns)
+    return render.Fitting(grid(matrix, columns), listing(matrix, columns))
 
 
 def grid(matrix: Matrix, columns: Sequence[Column]) -> RenderableType:
@@ -67,18 +69,19 @@ def listing(matrix: Matrix, columns: Sequence[Column]) -> RenderableType:
     by_column: dict[Column, list[Pair]] = defaultdict(list)
     for pair in matrix.pairs:
         by_column[pair.destination, pair.port].append(pair)
+    headers = ["TO", "PORT", "ALLOWED FROM", "DENIED FROM"]
+    probed = any(pair.live is not None for pair in matrix.pairs)
     rows = []
     for column in columns:
         pairs = by_column[column]
-        rows.append(
-            (
-                *column,
-                Text(sources(pairs, "allow"), render.allow_style),
-                Text(sources(pairs, "deny"), render.deny_style),
-                Text(names(p for p in pairs if differs(p)), render.difference_style),
-            )
-        )
-    return render.table(("TO", "PORT", "ALLOWED FROM", "DENIED FROM", "LIVE DIFFERS"), rows)
+        row = [
+            *map(Text, column),
+            Text(sources(pairs, "allow"), render.allow_style),
+            Text(sources(pairs, "deny"), render.deny_style),
+        ]
+        live = Text(names(p for p in pairs if differs(p)), render.difference_style)
+        rows.append([*row, live] if probed else row)
+    return render.table([*headers, "LIVE DIFFERS"] if probed else headers, rows)
 
 
 def sources(pairs: Sequence[Pair], wanted: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import NamedTuple
 
 import msgspec
@@ -10,14 +11,16 @@ import msgspec
 from cloche.agent.client import Client
 from cloche.agent.messages import Outcome, ProbePair
 from cloche.analysis import Matrix, Pair
-from cloche.analysis.matrix import FAMILIES, family_of
+from cloche.analysis.matrix import FAMILIES, carries, family_of
 from cloche.model.address import Address, format_address
 from cloche.model.ports import Port, parse_port
 from cloche.model.state import State
 from cloche.model.topology import Endpoint, Service
 
-CHUNK = 256
-"""Pairs probed in one request: enough at once to be quick, few enough to see progress."""
+AT_ONCE = 256
+"""Pairs under way at a time: enough to be quick, as most of the time is spent waiting for silence."""
+STEPS, LEAST_CHUNK = 20, 8
+"""Into how many requests the pairs are cut, so that progress is seen; none of fewer pairs than this."""
 
 SERVICE = "service/"
 
@@ -36,19 +39,30 @@ def probe_matrix(client: Client, state: State, asked: Matrix, tick: Callable[[in
     A row whose families came out differently becomes two.
     """
     questions = list(ask(state, asked.pairs))
+    size = min(max(LEAST_CHUNK, len(questions) // STEPS), AT_ONCE)
+    chunks = [questions[start : start + size] for start in range(0, len(questions), size)]
     outcomes: dict[tuple[int, str], str | None] = {}
-    for start in range(0, len(questions), CHUNK):
-        chunk = questions[start : start + CHUNK]
-        sent = [question for question in chunk if question.probe is not None]
-        results = client.probe([q.probe for q in sent if q.probe is not None]) if sent else []
-        for question in chunk:
-            outcomes[question.row, question.family] = None
-        for question, result in zip(sent, results, strict=True):
-            probed = result.outcome is not Outcome.UNPROBEABLE
-            outcomes[question.row, question.family] = result.outcome.value if probed else None
-        tick(len(chunk))
+    with ThreadPoolExecutor(max_workers=AT_ONCE // size) as pool:
+        waiting = [pool.submit(_probe_chunk, client, chunk) for chunk in chunks]
+        try:
+            for done in as_completed(waiting):
+                outcomes |= done.result()
+                tick(len(done.result()))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     rows = [row for index, pair in enumerate(asked.pairs) for row in answered(index, pair, outcomes)]
     return Matrix(asked.version, tuple(rows))
+
+
+def _probe_chunk(client: Client, chunk: Sequence[Question]) -> dict[tuple[int, str], str | None]:
+    sent = [question for question in chunk if question.probe is not None]
+    results = client.probe([q.probe for q in sent if q.probe is not None]) if sent else []
+    outcomes: dict[tuple[int, str], str | None] = dict.fromkeys((q.row, q.family) for q in chunk)
+    for question, result in zip(sent, results, strict=True):
+        if result.outcome is not Outcome.UNPROBEABLE:
+            outcomes[question.row, question.family] = result.outcome.value
+    return outcomes
 
 
 def count(state: State, asked: Matrix) -> int:
@@ -62,12 +76,16 @@ def ask(state: State, pairs: Sequence[Pair]) -> Iterator[Question]:
         source = by_family(state.endpoints[pair.source].addresses)
         target, number = destination(state, pair)
         to = by_family(target.addresses)
+        port = parse_port(pair.port)
         certain = len({backend.verdict for backend in pair.backends}) <= 1
         for family in FAMILIES:
             if family not in source or family not in to or pair.family not in (None, family):
                 continue
-            protocol = parse_port(pair.port).protocol
-            probe = ProbePair(pair.source, format_address(to[family]), protocol, number) if certain else None
+            if not carries(family, port):
+                continue
+            probe = (
+                ProbePair(pair.source, format_address(to[family]), port.protocol, number) if certain else None
+            )
             yield Question(index, family, probe)
 
 

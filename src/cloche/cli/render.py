@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cloche.errors import ClocheError, Finding, InputError, NotRunningError, Severity
@@ -23,6 +24,10 @@ JSON_VERSION = 1
 
 PIPE_WIDTH = 400
 """Columns when nobody's terminal says otherwise: wide enough that no table is cut."""
+WHOLE_NAME = 32
+"""Up to this width what a row is about stays on one line, so that it can be read and copied."""
+UNBOUNDED = 100_000
+"""Columns that nothing is wider than."""
 STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "cyan"}
 
 allow_style, deny_style, difference_style, dim = "green", "red", "bold white on red", "dim"
@@ -101,11 +106,26 @@ def findings(found: Iterable[Finding]) -> None:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> Table:
-    """A plain table: headers, rows, no frame."""
-    made = Table(*headers, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    """A plain table: headers, rows, no frame. What is too wide goes on in the next line, nothing is cut."""
+    cells = [[cell if isinstance(cell, Text) else Text(str(cell)) for cell in row] for row in rows]
+    columns = [Column(header, overflow="fold") for header in headers]
+    columns[0].no_wrap = max((row[0].cell_len for row in cells), default=0) <= WHOLE_NAME
+    made = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in cells:
+        made.add_row(*row)
     return made
+
+
+class Fitting:
+    """One thing to print where it fits into the width there is, and another where it does not."""
+
+    def __init__(self, wide: RenderableType, narrow: RenderableType) -> None:
+        self._wide, self._narrow = wide, narrow
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich asks for."""
+        wanted = Measurement.get(console, options.update_width(UNBOUNDED), self._wide).maximum
+        yield self._wide if wanted <= options.max_width else self._narrow
 
 
 def verdict_text(verdict: str) -> Text:
@@ -124,11 +144,32 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+def is_watched() -> bool:
+    """True when standard error is a terminal: only there are bars drawn."""
+    return _console(stderr=True).is_terminal
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on a terminal for steps of several kinds; what is yielded is told of what is being done (empty:
+    ``what``), how many steps are done, and of how many (0: that is not known)."""
+    with _bar(_console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+
+        def show(now: str, done: int, total: int) -> None:
+            bar.update(task, description=now or what, completed=done, total=total or None)
+
+        yield show
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal; what is yielded is called with the number of steps just done."""
-    console = _console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with _bar(_console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.advance(task, done)

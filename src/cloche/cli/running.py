@@ -11,7 +11,7 @@ from cloche.agent import launch
 from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
-from cloche.cli import enter, lines, render, watching, worlds
+from cloche.cli import bars, enter, lines, render, watching, worlds
 from cloche.cli.options import (
     Devices,
     Files,
@@ -24,8 +24,8 @@ from cloche.cli.options import (
 )
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import ClocheError, MachineError, TooBigError
-from cloche.orchestrators.sandbox import Manifest, build, read
+from cloche.errors import ClocheError, Finding, InputError, MachineError, TooBigError
+from cloche.orchestrators.sandbox import Manifest, build, read_noting
 
 
 def up(
@@ -51,9 +51,14 @@ def up(
     Example: cloche up -f examples/shop --detach
     """
     config = configuration(instance, pod_cidr, service_cidr, devices)
-    manifests = read(required(filename))
+    if watch and "-" in filename:
+        raise InputError(
+            [Finding("-f -", 0, "", "standard input cannot be watched", "name files, or no --watch")]
+        )
+    seen = watching.stamps(filename)
+    manifests = read_telling(filename)
     build(manifests, config.pod_ranges, config.service_ranges)
-    with render.working(f"bringing up instance {config.instance}"):
+    with bars.following(f"bringing up instance {config.instance}", config):
         client, applied = bring_up(config, manifests)
     with client:
         tell(applied, json)
@@ -64,10 +69,10 @@ def up(
         if not json:
             render.aside("telling of every flow; Ctrl-C takes everything down", render.dim)
         try:
-            with watching.reapplied(client, filename) if watch else contextlib.nullcontext():
+            with watching.reapplied(client, filename, seen) if watch else contextlib.nullcontext():
                 follow(client, json)
         except KeyboardInterrupt:
-            with render.working(f"taking down instance {config.instance}"):
+            with bars.following(f"taking down instance {config.instance}", config):
                 client.down()
 
 
@@ -104,6 +109,13 @@ def undo(config: Config) -> None:
         render.aside(f"what was begun could not all be removed: {error}; try again with: {again}", "bold red")
 
 
+def read_telling(paths: list[str]) -> tuple[Manifest, ...]:
+    """The manifests behind the paths; what there is to say about the files is said. Raises InputError."""
+    manifests, notes = read_noting(required(paths))
+    render.findings(notes)
+    return manifests
+
+
 def follow(client: Client, json: bool) -> None:
     """Tell of every flow event from now on, without end."""
     for event in client.flows(follow=True):
@@ -136,9 +148,9 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
 
     Example: cloche apply -f examples/shop-lockdown.yaml
     """
-    manifests = read(required(filename))
+    manifests = read_telling(filename)
     with connect(instance) as client:
-        with render.working("applying"):
+        with bars.following("applying", client.config):
             applied = client.apply(manifests)
         tell(applied, json)
     end(applied)
@@ -147,13 +159,13 @@ def apply(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = F
 def delete(filename: Files, instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     """Take objects out of a running sandbox.
 
-    Only their kinds, namespaces and names count.
+    Only their kinds, namespaces and names count. With a namespace goes everything in it.
 
     Example: cloche delete -f examples/shop/3-policies.yaml
     """
-    manifests = read(required(filename))
+    manifests = read_telling(filename)
     with connect(instance) as client:
-        with render.working("deleting"):
+        with bars.following("deleting", client.config):
             applied = client.delete(manifests)
         tell(applied, json)
     end(applied)
@@ -190,7 +202,7 @@ def down(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 
     Example: cloche down
     """
-    with connect(instance) as client, render.working(f"taking down instance {instance}"):
+    with connect(instance) as client, bars.following(f"taking down instance {instance}", client.config):
         client.down()
     gone(instance, [], json)
 
@@ -205,8 +217,9 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
     launch.require_root()
     from cloche.agent import removal  # what drives the kernel is slow to import, and few verbs need it
 
-    with render.working(f"removing instance {instance}"):
-        removed = removal.clean(configuration(instance))
+    what = f"removing instance {instance}"
+    with render.steps(what) as show:
+        removed = removal.clean(configuration(instance), lambda done, total: show(what, done, total))
     gone(instance, removed, json)
 
 

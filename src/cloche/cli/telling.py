@@ -47,19 +47,21 @@ def answer_lines(answer: FlowAnswer) -> Iterator[Text]:
 def direction_lines(name: str, answer: DirectionAnswer) -> Iterator[Text]:
     """One direction: verdict, who isolates, what decided, what came nearest."""
     head = Text.assemble(f"  {name:<8}", render.verdict_text(answer.verdict))
-    if not answer.subject:
+    if not answer.subjects:
         yield head.append("  no pod of ours is judged in this direction", render.dim)
         return
+    judged = shorten(answer.subjects)
     if not answer.isolated_by:
-        yield head.append(f"  {answer.note or f'no policy isolates {answer.subject} here'}", render.dim)
+        yield head.append(f"  {answer.note or f'no policy isolates {judged} here'}", render.dim)
         return
     if answer.rule is not None and answer.rule.index >= 0:
         head.append(f"  by {answer.rule.policy} {name} rule {answer.rule.index}")
         head.append(f"  {answer.rule.origin}", "bold")
     yield head
+    are = "is" if len(answer.subjects) == 1 else "are"
     for policy in answer.isolated_by:
         yield Text.assemble(
-            f"          {answer.subject} is isolated by {policy.policy}  ", (policy.origin, "bold")
+            f"          {judged} {are} isolated by {policy.policy}  ", (policy.origin, "bold")
         )
     if answer.nearest is not None:
         near = answer.nearest

@@ -11,36 +11,53 @@ from cloche.agent.client import Client
 from cloche.agent.messages import Mode
 from cloche.cli import lines, render
 from cloche.errors import ClocheError, TooBigError
-from cloche.orchestrators.sandbox import read
+from cloche.orchestrators.sandbox import read_noting
 from cloche.orchestrators.sandbox.manifests import files
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether a file has changed."""
 
-Stamps = dict[str, tuple[int, int]]
+Stamps = dict[str, tuple[int, int, int]]
 
 
 def stamps(paths: Sequence[str]) -> Stamps:
-    """When each file behind the paths was written (ns), and its size; files that are gone are left out."""
+    """When each file behind the paths was written (ns), its size, and which file it is; none for one gone."""
     found = {}
     for file in files(paths):
         try:
             stat = os.stat(file)
         except OSError:
             continue
-        found[file] = (stat.st_mtime_ns, stat.st_size)
+        found[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     return found
 
 
+class Settling:
+    """Tells when files that changed are still again: half a file, as while it is saved, is no manifest."""
+
+    def __init__(self, seen: Stamps) -> None:
+        """``seen``: the files as they were before what is in force was read from them."""
+        self._seen = seen
+        self._last: Stamps | None = None
+
+    def look(self, now: Stamps) -> bool:
+        """True when the files are other ones than were seen, and the same as at the look before."""
+        still, self._last = now == self._last, now
+        if now == self._seen or not still:
+            return False
+        self._seen = now
+        return True
+
+
 @contextmanager
-def reapplied(client: Client, paths: Sequence[str]) -> Iterator[None]:
-    """While this is entered, a change of any file puts the manifests into force again.
+def reapplied(client: Client, paths: Sequence[str], seen: Stamps) -> Iterator[None]:
+    """While this is entered, a change of any file since ``seen`` puts the manifests into force again.
 
     A change that is refused is told and changes nothing; the next one is tried again.
     """
     stop = threading.Event()
     with Client(client.config) as own:
-        thread = threading.Thread(target=_watch, args=(own, paths, stop), daemon=True)
+        thread = threading.Thread(target=_watch, args=(own, paths, Settling(seen), stop), daemon=True)
         thread.start()
         try:
             yield
@@ -49,15 +66,14 @@ def reapplied(client: Client, paths: Sequence[str]) -> Iterator[None]:
             thread.join()
 
 
-def _watch(client: Client, paths: Sequence[str], stop: threading.Event) -> None:
-    before = stamps(paths)
+def _watch(client: Client, paths: Sequence[str], settling: Settling, stop: threading.Event) -> None:
     while not stop.wait(LOOK_SECONDS):
-        now = stamps(paths)
-        if now == before:
+        if not settling.look(stamps(paths)):
             continue
-        before = now
         try:
-            applied = client.apply(read(paths), Mode.REPLACE)
+            manifests, notes = read_noting(paths)
+            render.findings(notes)
+            applied = client.apply(manifests, Mode.REPLACE)
         except ClocheError as error:
             render.failure(error)
             if not isinstance(error, TooBigError):

@@ -7,25 +7,37 @@ Devices go before programs, so that no packet passes unjudged on the way.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cloche.datapath import devices, hooks, machine, nft, ownership
 from cloche.datapath.pins import PINS, pin_directory, remove_pins
 
+Tick = Callable[[int, int], None]
+"""Told of the steps done and of all steps."""
 
-def remove_instance(instance: str, folders: Sequence[Path] = ()) -> list[str]:
+
+def unheard(_done: int, _total: int) -> None:
+    """Tells nobody."""
+
+
+def remove_instance(instance: str, folders: Sequence[Path] = (), tick: Tick = unheard) -> list[str]:
     """Remove the instance's devices, namespaces, links, pins, nftables table and ``folders``.
 
-    What was removed is returned, in words; an empty list: there was nothing.
+    What was removed is returned, in words; an empty list: there was nothing. ``tick`` is told of each
+    device and namespace.
     """
     removed = []
-    for device in ownership.own_devices(instance):
+    found, spaces = ownership.own_devices(instance), ownership.own_namespaces(instance)
+    total = len(found) + len(spaces)
+    for done, device in enumerate(found, 1):
         if devices.delete(device.name):
             removed.append(f"device {device.name}")
-    for name in ownership.own_namespaces(instance):
+        tick(done, total)
+    for done, name in enumerate(spaces, len(found) + 1):
         if ownership.remove_namespace(instance, name):
             removed.append(f"namespace {name}")
+        tick(done, total)
     ownership.remove_etc(instance)
     removed += _pins(instance)
     if shutil.which("nft"):

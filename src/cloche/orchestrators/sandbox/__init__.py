@@ -6,7 +6,8 @@
 
 from cloche.orchestrators.sandbox.addresses import DEFAULT_POD_CIDRS, DEFAULT_SERVICE_CIDRS, highest_free
 from cloche.orchestrators.sandbox.changes import SOURCE, difference, watch
-from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, without
+from cloche.orchestrators.sandbox.deleting import delete
+from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, read_noting
 from cloche.orchestrators.sandbox.world import Ranges, World, build, check
 
 __all__ = [
@@ -18,10 +19,11 @@ __all__ = [
     "World",
     "build",
     "check",
+    "delete",
     "difference",
     "highest_free",
     "merge",
     "read",
+    "read_noting",
     "watch",
-    "without",
 ]

@@ -72,10 +72,18 @@ def read(paths: Sequence[str], stdin: str | None = None) -> tuple[Manifest, ...]
 
     Raises InputError with every finding when anything cannot be read or an object is there twice.
     """
+    return read_noting(paths, stdin)[0]
+
+
+def read_noting(
+    paths: Sequence[str], stdin: str | None = None
+) -> tuple[tuple[Manifest, ...], tuple[Finding, ...]]:
+    """What ``read`` gives, and the warnings and notes about the files themselves. Raises InputError."""
     sources, findings = gather(paths, stdin)
     manifests, more = load(sources)
-    refuse_errors([*findings, *more, *duplicates(manifests)])
-    return manifests
+    found = [*findings, *more, *duplicates(manifests)]
+    refuse_errors(found)
+    return manifests, ordered(found)
 
 
 def gather(paths: Sequence[str], stdin: str | None = None) -> tuple[list[Source], list[Finding]]:
@@ -260,9 +268,3 @@ def merge(old: Iterable[Manifest], new: Iterable[Manifest]) -> tuple[Manifest, .
     merged = {manifest.key: manifest for manifest in old}
     merged.update((manifest.key, manifest) for manifest in new)
     return tuple(merged.values())
-
-
-def without(old: Iterable[Manifest], gone: Iterable[Manifest]) -> tuple[Manifest, ...]:
-    """The old manifests less those whose key is among ``gone``."""
-    keys = {manifest.key for manifest in gone}
-    return tuple(manifest for manifest in old if manifest.key not in keys)
