@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cloche.model.address import Address, parse_address, parse_block
 from cloche.model.labels import NAMESPACE_NAME_LABEL, make_labels, match_labels
@@ -83,6 +83,11 @@ def _services() -> Iterator[Service]:
         yield Service(NAMESPACE, f"service-{number}", (address,), (ServicePort("", TCP, 80, backends),))
 
 
+def egress_events(client: Endpoint, server: Endpoint, rules: int, port: int) -> list[Event]:
+    """The world in which ``client`` alone has policy: egress rules, the last of which allows ``server``."""
+    return _world(client, server, _policies(client.name, server.name, Direction.EGRESS, rules, port))
+
+
 def events(client: Endpoint, server: Endpoint, rules: int, port: int) -> list[Event]:
     """The world in which ``client`` may reach ``server``, judged by half of ``rules`` on either side.
 
@@ -90,6 +95,14 @@ def events(client: Endpoint, server: Endpoint, rules: int, port: int) -> list[Ev
     """
     if rules < 2:
         raise ValueError(f"{rules} rules; each side needs one")
+    policies = (
+        *_policies(client.name, server.name, Direction.EGRESS, rules // 2, port),
+        *_policies(server.name, client.name, Direction.INGRESS, rules - rules // 2, port),
+    )
+    return _world(client, server, policies)
+
+
+def _world(client: Endpoint, server: Endpoint, policies: Iterable[Policy]) -> list[Event]:
     objects: tuple[Object, ...] = (
         Network(DEFAULT_NETWORK, ranges=RANGES),
         Host(HOST),
@@ -99,7 +112,6 @@ def events(client: Endpoint, server: Endpoint, rules: int, port: int) -> list[Ev
         server,
         *(endpoint(f"other-{number}", 10 + number, ELSEWHERE) for number in range(OTHERS)),
         *_services(),
-        *_policies(client.name, server.name, Direction.EGRESS, rules // 2, port),
-        *_policies(server.name, client.name, Direction.INGRESS, rules - rules // 2, port),
+        *policies,
     )
     return [*(Put(made) for made in objects), Synced("benchmarks")]

@@ -1,0 +1,1 @@
+"""How long it takes to say what policy says of a first packet: step 4 of the datapath, one direction."""
