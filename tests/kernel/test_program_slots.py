@@ -161,20 +161,20 @@ def test_stale_bits_are_mended(lab: Lab) -> None:
 
 
 def test_two_processors_take_different_places(lab: Lab) -> None:
-    """Flows opened and closed on both at once: never more than the quota, each entry in a slot of its own."""
+    """Flows opened on both at once: never more than the quota, each entry in a slot of its own."""
+    frames = [
+        [udp(Flow(lab.a.four, lab.b.four, port, WEB), b"") for port in range(start, 12000, 2)]
+        for start in (2, 3)
+    ]
 
-    def flood(start: int) -> None:
-        for port in range(start, 8000, 2):
-            connect(lab, port)
-            if port % 3 == 0:
-                lab.send(lab.a, tcp(Flow(lab.a.four, lab.b.four, port, WEB), RST))
+    def flood(which: int) -> None:
+        for frame in frames[which]:
+            lab.send(lab.a, frame)
 
-    at_once(flood, 2, 3)
+    at_once(flood, 0, 1)
     found = entries(lab)
     slots = lab.engine.loaded.maps.flow_slots
-    for pod in (lab.a, lab.b):  # B's where A's half of an opening had gone before B's answer came
-        assert len(entries(lab, pod.number)) <= QUOTA
-    assert len(entries(lab, lab.a.number)) == QUOTA
+    assert len(found) == QUOTA
     assert len({flow.slot for flow in found.values()}) == len(found)
     for key, flow in found.items():
         assert slots.get(flow.slot.to_bytes(4, "little")) == key.pack()
