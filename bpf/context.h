@@ -91,6 +91,21 @@ struct quote {
 	__u32 difference;         /* to the sum of the error's body */
 };
 
+/* For a slot of a region of flow_slots. Here and not on the stack, as what lies there is known to the verifier
+ * for each way that leads to it. */
+struct search {
+	__u32 first;              /* the region */
+	__u32 count;
+	__u32 at;                 /* where in it to look next */
+	__u32 walked;             /* slots that are behind */
+	__u32 looks;              /* left */
+	__u32 full;               /* the whole table is: only an occupant that goes makes room */
+	__u32 found;              /* claimed, or NO_SLOT */
+	__u32 second;             /* claimed too: gives way, if none is found that is gone or has expired */
+	__u64 stale;              /* of 64 slots, those that are wrongly said to be open */
+	__u64 soonest;            /* when the first of the others expires */
+};
+
 struct packet {
 	__u64 now;
 	__u64 generation;
@@ -139,6 +154,7 @@ struct packet {
 	__u32 client_is_low;
 	struct flow fresh;        /* where entries are put together */
 	struct quote quote;       /* of an ICMP error */
+	struct search search;
 	/* keys and other working room */
 	__u32 address_pad;
 	struct address_key address;

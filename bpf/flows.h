@@ -6,13 +6,8 @@
 
 #include "hops.h"
 #include "policy.h"
+#include "slots.h"
 #include "upgrade.h"
-
-#define NO_SLOT 0xffffffff
-#define SLOT_PROBES 8
-#define UPDATE_ANY 0
-#define UPDATE_NEW 1          /* BPF_NOEXIST */
-#define UPDATE_OLD 2          /* BPF_EXIST */
 
 /* True when the one side's (address, port) is lower as bytes in network order. */
 INLINE int is_lower(const struct end *one, const struct end *other)
@@ -50,13 +45,6 @@ INLINE __u32 make_key(struct flow_key *key, const struct packet *p, const struct
 	return 0;
 }
 
-INLINE int is_live(const struct flow *flow, __u64 now, const struct config *settings)
-{
-	__u32 age = flow->age;
-
-	return age < AGE_COUNT && (__s64)(now - flow->seen_ns) < (__s64)settings->ages[age];
-}
-
 INLINE int tcp_without_syn(const struct packet *p)
 {
 	return p->protocol == PROTOCOL_TCP && !(p->tcp_flags & TCP_SYN);
@@ -84,76 +72,55 @@ INLINE __u8 first_age(const struct packet *p)
 	return is_icmp_protocol(p) ? AGE_ICMP : AGE_OTHER;
 }
 
-/* Old occupants of a slot that give way first: all but open TCP flows. */
-INLINE int gives_way(const struct flow *flow, __u64 now, const struct config *settings)
-{
-	return flow->age != AGE_TCP_OPEN || !is_live(flow, now, settings);
-}
-
-/* The owner's next slot, its occupant gone. Whoever moves the hand has the place to itself until the
- * hand comes round. The slot of the first place looked at is taken when no occupant gives way. */
-INLINE __u32 take_slot(struct packet *p, const struct config *settings, __u32 number)
-{
-	struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &number);
-	struct owner *owner = bpf_map_lookup_elem(&owners, &number);
-	struct flow_key *key;
-	struct flow *flow;
-	__u32 slot, fallback = NO_SLOT, i;
-
-	if (!endpoint || !owner || !endpoint->slot_count)
-		return NO_SLOT;
-	for (i = 0; i < SLOT_PROBES; i++) {
-		__u32 hand = __sync_fetch_and_add(&owner->hand, 1);
-
-		slot = endpoint->slot_first + hand % endpoint->slot_count;
-		key = bpf_map_lookup_elem(&flow_slots, &slot);
-		if (!key)
-			return NO_SLOT;
-		flow = bpf_map_lookup_elem(&flows, key);
-		if (!flow || flow->slot != slot)
-			return slot;
-		if (gives_way(flow, p->now, settings)) {
-			bpf_map_delete_elem(&flows, key);
-			return slot;
-		}
-		if (fallback == NO_SLOT)
-			fallback = slot;
-	}
-	slot = fallback;
-	key = bpf_map_lookup_elem(&flow_slots, &slot);
-	if (key)
-		bpf_map_delete_elem(&flows, key);
-	return slot;
-}
-
 /* Puts p->fresh under a key, in a slot of p->fresh.owner's. An entry that is there (expired, or replaced
  * by a new flow) gives up its place. False when there is no room. */
 INLINE int remember(struct packet *p, const struct config *settings, struct flow_key *key)
 {
 	struct flow *old = bpf_map_lookup_elem(&flows, key);
+	__u32 before = old ? old->slot : NO_SLOT, open = p->fresh.age == AGE_TCP_OPEN, slot, i;
 	struct flow_key *place;
-	__u32 slot, i;
+	int failed;
 
-	if (old && old->owner == p->fresh.owner && old->slot != NO_SLOT) {
-		p->fresh.slot = old->slot;
-		if (!bpf_map_update_elem(&flows, key, &p->fresh, UPDATE_OLD))
+	if (old && old->owner == p->fresh.owner && before != NO_SLOT) {
+		p->fresh.slot = before;
+		if (!bpf_map_update_elem(&flows, key, &p->fresh, UPDATE_OLD)) {
+			mark_open(before, open);
 			return 1;
+		}
 	}
-	/* Twice: where the whole table is full, the first slot's occupant has to make the room. */
+	/* Twice: where the whole table is full, one of the owner's own has to make the room. */
 	for (i = 0; i < 2; i++) {
-		slot = take_slot(p, settings, p->fresh.owner);
+		slot = take_slot(p->fresh.owner, i);
 		place = bpf_map_lookup_elem(&flow_slots, &slot);
 		if (!place)
 			return 0;
 		__builtin_memcpy(place, key, sizeof(*key));
 		p->fresh.slot = slot;
-		if (!bpf_map_update_elem(&flows, key, &p->fresh, old ? UPDATE_ANY : UPDATE_NEW))
+		failed = bpf_map_update_elem(&flows, key, &p->fresh, old ? UPDATE_ANY : UPDATE_NEW) != 0;
+		if (!failed)
+			mark_open(slot, open);
+		release(slot);
+		if (!failed) {
+			if (before != NO_SLOT && before != slot)
+				mark_open(before, 0);
 			return 1;
+		}
 		/* Another CPU may have opened the same flow: it was judged alike. */
 		if (!old && bpf_map_lookup_elem(&flows, key))
 			return 1;
 	}
 	return 0;
+}
+
+/* Forgets an entry that was made just now. */
+INLINE void forget(struct flow_key *key)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+
+	if (!flow)
+		return;
+	mark_open(flow->slot, 0);
+	bpf_map_delete_elem(&flows, key);
 }
 
 INLINE void ask(struct packet *p, const struct end *source, const struct end *destination)
@@ -336,7 +303,7 @@ STAGE int open_flow(void)
 		kept = remember(p, settings, &p->key);
 		if (p->chosen.named && (!kept || !remember_translation(p, settings))) {
 			if (kept)
-				bpf_map_delete_elem(&flows, &p->key);
+				forget(&p->key);
 			return deny(p, REASON_FLOW_TABLE_FULL);
 		}
 		if (p->chosen.named)
@@ -379,8 +346,10 @@ STAGE int judge_again(void)
 		if (p->fresh.age == AGE_CUT)
 			p->fresh.age = p->protocol == PROTOCOL_TCP ? AGE_TCP_OPEN : p->protocol == PROTOCOL_UDP ? AGE_UDP
 				       : is_icmp_protocol(p) ? AGE_ICMP : AGE_OTHER;
+		mark_open(p->fresh.slot, p->fresh.age == AGE_TCP_OPEN);
 		return GO_ON;
 	}
+	mark_open(p->fresh.slot, 0);
 	p->fresh.age = AGE_CUT;
 	p->fresh.seen_ns = p->now;
 	p->live = 1;
@@ -417,8 +386,10 @@ INLINE void move_on(struct packet *p, struct flow *flow)
 	}
 	if (after != flags)
 		__sync_fetch_and_or(&flow->flags, after & ~flags);
-	if (next != age)
+	if (next != age) {
 		flow->age = next;
+		mark_open(flow->slot, next == AGE_TCP_OPEN);
+	}
 	p->live_age = next;
 	p->live_seen = flow->seen_ns;
 	if (next == AGE_TCP_CLOSING && age != AGE_TCP_CLOSING)

@@ -37,6 +37,7 @@ HELPER(void *, map_lookup_elem, void *map, const void *key);
 HELPER(long, map_update_elem, void *map, const void *key, const void *value, __u64 flags);
 HELPER(long, map_delete_elem, void *map, const void *key);
 HELPER(long, for_each_map_elem, void *map, void *callback, void *context, __u64 flags);
+HELPER(long, loop, __u32 times, void *callback, void *context, __u64 flags);
 HELPER(__u64, ktime_get_coarse_ns, void);
 HELPER(long, skb_load_bytes, const void *skb, __u32 offset, void *to, __u32 length);
 HELPER(long, skb_load_bytes_relative, const void *skb, __u32 offset, void *to, __u32 length, __u32 from);

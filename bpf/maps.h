@@ -60,6 +60,7 @@ KEYED_MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144, BPF_F_NO
 KEYED_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, 65536, 0);
 KEYED_MAP(flows, BPF_MAP_TYPE_HASH, struct flow_key, struct flow, 262144, 0);
 ARRAY_MAP(flow_slots, struct flow_key, 1024 * 1024, 0);
+ARRAY_MAP(flow_words, struct flow_word, 1024 * 1024 / 64, 0);
 ARRAY_MAP(owners, struct owner, 1024, 0);
 KEYED_MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment, 4096, 0);
 ARRAY_MAP(fragment_slots, struct fragment_key, 1024 * FRAGMENTS_EACH, 0);

@@ -141,7 +141,10 @@ INLINE int keep_translation(struct packet *p, const struct config *settings)
 
 	if (known && known->service_port == p->out.destination_port &&
 	    same16(known->service_address, p->out.destination)) {
-		known->age = p->live_age;
+		if (known->age != p->live_age) {
+			known->age = p->live_age;
+			mark_open(known->slot, p->live_age == AGE_TCP_OPEN);
+		}
 		if (known->seen_ns != p->live_seen)
 			known->seen_ns = p->live_seen;
 		if (known->epoch != p->chosen.epoch || known->service != p->chosen.number) {

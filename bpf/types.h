@@ -213,6 +213,12 @@ struct flow {
 	__u32 pad2;
 };
 /* --- flow_slots: array of flow_key, each endpoint has a region: who to evict --- */
+/* --- flow_words: array, one for each 64 of flow_slots: what need not be looked at when room is sought --- */
+struct flow_word {
+	__u64 open;               /* a bit for each slot that holds an open TCP flow; may be stale */
+	__u64 claimed;            /* a bit for each slot that is being taken */
+	__u64 until_ns;           /* none of the open ones expires before */
+};
 /* --- owners: array by endpoint number; program-written side of the quota --- */
 struct owner {
 	__u32 hand;               /* the next slot to look at, relative to the region */

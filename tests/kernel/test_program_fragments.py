@@ -316,15 +316,19 @@ def test_no_room_for_one_more(lab: Lab) -> None:
 
 
 def test_first_parts_on_two_processors(lab: Lab) -> None:
-    """However many come at once, the sender never has more than its bound, nor fewer."""
+    """However many come and are completed at once, the sender never has more than its bound, nor fewer."""
+    both: list[list[bytes]] = [[], []]
+    for identity in range(8000):
+        both[identity % 2].append(part(lab, 0, 16, True, id=identity))
+        both[identity % 2].append(part(lab, 16, 8, False, id=identity))
 
-    def flood(start: int) -> None:
-        for identity in range(start, 6000, 2):
-            lab.send(lab.a, part(lab, 0, 16, True, id=identity))
-            if identity % 3 == 0:
-                lab.send(lab.a, part(lab, 16, 8, False, id=identity))
+    def flood(which: int) -> None:
+        for one in both[which]:
+            lab.send(lab.a, one)
 
-    at_once(flood, 1, 2)
+    at_once(flood, 0, 1)
+    for identity in range(30000, 30000 + FRAGMENTS_EACH):
+        lab.send(lab.a, part(lab, 0, 16, True, id=identity))
     assert following(lab) == FRAGMENTS_EACH
 
 

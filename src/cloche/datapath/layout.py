@@ -631,6 +631,29 @@ class Flow(NamedTuple):
         )
 
 
+_FLOW_WORD = Struct("<QQQ")
+FLOW_WORD_SIZE = 24
+FLOW_WORD_OFFSETS = {"open": 0, "claimed": 8, "until_ns": 16}
+
+
+class FlowWord(NamedTuple):
+    """``struct flow_word``, 24 bytes."""
+
+    open: int
+    claimed: int
+    until_ns: int
+
+    def pack(self) -> bytes:
+        """Its bytes in a map."""
+        return _FLOW_WORD.pack(self.open, self.claimed, self.until_ns)
+
+    @classmethod
+    def unpack(cls, raw: Buffer) -> Self:
+        """The value of exactly these bytes; struct.error when there are more or fewer."""
+        v = _FLOW_WORD.unpack(raw)
+        return cls(v[0], v[1], v[2])
+
+
 _OWNER = Struct("<IIQQQQ")
 OWNER_SIZE = 40
 OWNER_OFFSETS = {

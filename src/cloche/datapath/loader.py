@@ -15,6 +15,7 @@ from cloche.errors import MachineError
 from cloche.model.flow import FRAGMENTS_EACH
 from cloche.tables.schema import Capacity
 
+SLOTS_A_WORD = 64
 OBJECT = Path(__file__).parent / "cloche.bpf.o"
 
 
@@ -46,6 +47,7 @@ def sizes(capacity: Capacity) -> dict[str, int]:
         "affinity": capacity.affinity,
         "flows": capacity.flows,
         "flow_slots": capacity.flow_slots,
+        "flow_words": -(-capacity.flow_slots // SLOTS_A_WORD),
         "fragments": capacity.fragments,
         "fragment_slots": capacity.endpoints * FRAGMENTS_EACH,
         "events": capacity.ring_bytes,

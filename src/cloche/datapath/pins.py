@@ -39,6 +39,7 @@ class Maps(NamedTuple):
     affinity: Map
     flows: Map
     flow_slots: Map
+    flow_words: Map
     owners: Map
     fragments: Map
     fragment_slots: Map

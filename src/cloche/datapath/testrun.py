@@ -130,6 +130,7 @@ class Engine:
         _zero(maps.reasons)
         if flowed:
             _zero(maps.flow_slots)
+        _zero(maps.flow_words)
         _zero(maps.fragment_slots)
         EventReader(maps.events.fd).discard()
         self._store(make_config(_DEFAULTS, NO_DEVICE, _KEY))
