@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel bench docs
+.PHONY: help demo check test kernel upgrades bench docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: ## everything: set up, check, unit, kernel and end-to-end tests, the wheel
 
 kernel: ## the real program by test-run (root)
 	$(PYTHON) -m pytest tests/kernel
+
+upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)
+	CLOCHE_FULL=1 $(PYTHON) -m pytest tests/e2e/test_agent_upgrade.py
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks

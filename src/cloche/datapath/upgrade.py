@@ -1,8 +1,8 @@
 """Takes an instance from one layout of the maps to another, up or down, while packets pass.
 
 docs/design/upgrades.md tells the steps. What is to take over is made beside what is there, in ``next/``, and
-waits behind a gate on every device; one store opens the gate. Killed before it, the next start takes away what was
-made; killed after it, the next start goes on. Everything that is needed for that is pinned.
+waits behind a gate on every device; one store opens the gate. Killed before it, the next start takes away
+what was made; killed after it, the next start goes on. Everything that is needed for that is pinned.
 """
 
 from __future__ import annotations
