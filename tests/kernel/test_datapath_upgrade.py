@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from other_layout import other_layout
 from pods import OpenHost, addresses_of, connect, listen, talks
 
 from cloche.config import Loader
@@ -16,6 +15,7 @@ from cloche.datapath.pins import Maps, pin_directory, pinned_maps
 from cloche.datapath.testrun import SMALL
 from cloche.errors import MachineError
 from cloche.model.reasons import Reason
+from other_layout import other_layout
 
 
 @pytest.fixture(scope="module")
