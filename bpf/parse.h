@@ -178,20 +178,24 @@ INLINE int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	return GO_ON;
 }
 
-/* IPv6's extension headers; a fragment header ends them for a later part of a datagram. */
+INLINE int is_extension(__u32 header)
+{
+	return header == EXTENSION_HOPS || header == EXTENSION_ROUTING || header == EXTENSION_FRAGMENT ||
+	       header == EXTENSION_DESTINATION;
+}
+
+/* IPv6's extension headers; a fragment header ends them for a later part of a datagram. The loop's way back
+ * has to be a jump: older verifiers refuse one that the compiler lets fall through. */
 INLINE int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 following)
 {
 	__u32 fragments = 0, i;
 
-	for (i = 0; i <= EXTENSIONS_FOLLOWED; i++) {
+	p->protocol = following;
+	for (i = 0; i < EXTENSIONS_FOLLOWED; i++) {
 		__u32 header = following, length;
 
-		p->protocol = header;
-		if (header != EXTENSION_HOPS && header != EXTENSION_ROUTING && header != EXTENSION_FRAGMENT &&
-		    header != EXTENSION_DESTINATION)
+		if (!is_extension(header))
 			return GO_ON;
-		if (i == EXTENSIONS_FOLLOWED)
-			return deny(p, REASON_EXTENSION_HEADERS);
 		if (p->l4_length < 8 || bpf_skb_load_bytes(skb, p->l4, p->bytes, 8)) {
 			if (p->part == PART_FIRST) {
 				p->cut_short = 1;
@@ -218,13 +222,12 @@ INLINE int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 follo
 			if (fragments++)
 				return deny(p, REASON_MALFORMED);
 			set_part(p, fragment & ~7u, fragment & 1, swap32(*(__u32 *)(p->bytes + 4)), p->l4_length);
-			if (p->part == PART_LATER) {
-				p->protocol = following;
-				return GO_ON;
-			}
 		}
+		p->protocol = following;
+		if (p->part == PART_LATER)
+			return GO_ON;
 	}
-	return GO_ON;
+	return is_extension(following) ? deny(p, REASON_EXTENSION_HEADERS) : GO_ON;
 }
 
 INLINE int parse_ipv6(struct __sk_buff *skb, struct packet *p)
