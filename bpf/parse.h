@@ -107,17 +107,20 @@ INLINE int parse_quick(struct __sk_buff *skb, struct packet *p)
 	return PARSED;
 }
 
-/* IPv4's options: bytes[20..20+length). */
+/* IPv4's options: bytes[20..20+length). The mask changes nothing: it is for older verifiers, which would
+ * else take each way through the loop for another one. */
 INLINE int parse_options(struct packet *p, __u32 length)
 {
-	__u32 at = 0, i;
+	__u64 at = 0;
+	__u32 i;
 
 	for (i = 0; i < 40; i++) {
 		__u8 kind, size;
 
+		__asm__ volatile("%0 &= 63" : "+r"(at));
 		if (at >= length)
 			return GO_ON;
-		kind = p->bytes[20 + (at & 63)];
+		kind = p->bytes[20 + at];
 		if (kind == OPTION_END)
 			return GO_ON;
 		if (kind == OPTION_NOP) {
@@ -126,7 +129,7 @@ INLINE int parse_options(struct packet *p, __u32 length)
 		}
 		if (at + 1 >= length)
 			return deny(p, REASON_MALFORMED);
-		size = p->bytes[20 + ((at + 1) & 63)];
+		size = p->bytes[21 + at];
 		if (size < 2 || at + size > length)
 			return deny(p, REASON_MALFORMED);
 		if (kind == OPTION_LOOSE_ROUTE || kind == OPTION_STRICT_ROUTE)
