@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel upgrades bench docs
+.PHONY: help demo check test kernel kernel-6.1 upgrades bench docs
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bring up the shop, show its matrix, cut a live connection, measure, clean up
 	tools/demo
@@ -18,6 +18,9 @@ test: ## everything: set up, check, unit, kernel and end-to-end tests, the wheel
 
 kernel: ## the real program by test-run (root)
 	$(PYTHON) -m pytest tests/kernel
+
+kernel-6.1: ## the same by Debian 12's own kernel, booted in qemu (root, long where it is emulated)
+	$(PYTHON) tools/old_kernel.py
 
 upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)
 	CLOCHE_FULL=1 $(PYTHON) -m pytest tests/e2e/test_agent_upgrade.py
