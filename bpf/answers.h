@@ -97,13 +97,13 @@ INLINE __u32 build_unreachable(struct __sk_buff *skb, struct packet *p)
 
 	if (quoted > QUOTED)
 		quoted = QUOTED;
-	/* Bounds on all 64 bits of what is handed over: older verifiers lose them in a copy of 32. */
+	/* At least an IP header; on all 64 bits, as older verifiers lose bounds in a copy of 32. */
 	length = quoted;
 	__asm__ volatile("" : "+r"(length));
 	__builtin_memset(icmp, 0, ICMP_HEADER + QUOTED);
 	icmp[0] = p->ipv6 ? 1 : 3;
 	icmp[1] = p->ipv6 ? 4 : 3;
-	if (length < 1 || length > QUOTED || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, icmp + ICMP_HEADER, length))
+	if (length < sizeof(struct iphdr) || length > QUOTED || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, icmp + ICMP_HEADER, length))
 		return 0;
 	sum = (__u32)bpf_csum_diff(0, 0, (void *)icmp, ICMP_HEADER + QUOTED, 0);
 	if (p->ipv6)

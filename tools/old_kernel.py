@@ -63,7 +63,8 @@ mkdir -p /proc /sys /dev /tmp /run/netns /var/lib /sbin /root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t bpf bpf /sys/fs/bpf
 ln -sf /bin/busybox /sbin/modprobe; ln -sf /proc/self/fd /dev/fd
 echo "CLOCHE-BOOTED $(uname -r)"
-depmod; for module in crc32c_generic veth sch_ingress cls_bpf nft_chain_nat nft_masq; do modprobe $module; done
+depmod
+for module in crc32c_generic veth sch_ingress cls_bpf nft_chain_nat nft_masq; do modprobe $module; done
 ip link set lo up
 cd /repo
 /usr/bin/python3 -m cloche doctor
