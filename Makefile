@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel bench docs fuzz mutants
+.PHONY: help demo check test kernel kernel-6.1 upgrades bench docs fuzz mutants
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bring up the shop, show its matrix, cut a live connection, measure, clean up
 	tools/demo
@@ -25,6 +25,12 @@ fuzz: ## attacks at length: 10^8 packets (the oracle judges one stretch in 10), 
 
 mutants: ## programs made wrong on purpose: does the suite notice each? (root, half an hour)
 	$(PYTHON) tests/mutation/run.py --write
+
+kernel-6.1: ## the same by Debian 12's own kernel, booted in qemu (root, long where it is emulated)
+	$(PYTHON) tools/old_kernel.py
+
+upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)
+	CLOCHE_FULL=1 $(PYTHON) -m pytest tests/e2e/test_agent_upgrade.py
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks

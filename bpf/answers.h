@@ -111,13 +111,16 @@ INLINE __u32 build_error(struct __sk_buff *skb, struct packet *p)
 {
 	__u8 *icmp = p->bytes + PACKET + (p->ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	__u32 quoted = p->l4 - ETHERNET_LENGTH + p->l4_length;
-	__u64 sum;
+	__u64 sum, length;
 
 	if (quoted > QUOTED)
 		quoted = QUOTED;
+	/* At least an IP header; on all 64 bits, as older verifiers lose bounds in a copy of 32. */
+	length = quoted;
+	__asm__ volatile("" : "+r"(length));
 	__builtin_memset(icmp, 0, ICMP_HEADER + QUOTED);
 	build_error_head(p, icmp);
-	if (!quoted || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, icmp + ICMP_HEADER, quoted))
+	if (length < sizeof(struct iphdr) || length > QUOTED || bpf_skb_load_bytes(skb, ETHERNET_LENGTH, icmp + ICMP_HEADER, length))
 		return 0;
 	sum = (__u32)bpf_csum_diff(0, 0, (void *)icmp, ICMP_HEADER + QUOTED, 0);
 	if (p->ipv6)

@@ -118,17 +118,20 @@ INLINE int parse_quick(struct __sk_buff *skb, struct packet *p)
 	return PARSED;
 }
 
-/* IPv4's options: bytes[20..20+length). */
+/* IPv4's options: bytes[20..20+length). The mask changes nothing: it is for older verifiers, which would
+ * else take each way through the loop for another one. */
 INLINE int parse_options(struct packet *p, __u32 length)
 {
-	__u32 at = 0, i;
+	__u64 at = 0;
+	__u32 i;
 
 	for (i = 0; i < 40; i++) {
 		__u8 kind, size;
 
+		__asm__ volatile("%0 &= 63" : "+r"(at));
 		if (at >= length)
 			return GO_ON;
-		kind = p->bytes[20 + (at & 63)];
+		kind = p->bytes[20 + at];
 		if (kind == OPTION_END)
 			return GO_ON;
 		if (kind == OPTION_NOP) {
@@ -137,7 +140,7 @@ INLINE int parse_options(struct packet *p, __u32 length)
 		}
 		if (at + 1 >= length)
 			return deny(p, REASON_MALFORMED);
-		size = p->bytes[20 + ((at + 1) & 63)];
+		size = p->bytes[21 + at];
 		if (size < 2 || at + size > length)
 			return deny(p, REASON_MALFORMED);
 		if (kind == OPTION_LOOSE_ROUTE || kind == OPTION_STRICT_ROUTE)
@@ -189,20 +192,24 @@ INLINE int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 	return GO_ON;
 }
 
-/* IPv6's extension headers; a fragment header ends them for a later part of a datagram. */
+INLINE int is_extension(__u32 header)
+{
+	return header == EXTENSION_HOPS || header == EXTENSION_ROUTING || header == EXTENSION_FRAGMENT ||
+	       header == EXTENSION_DESTINATION;
+}
+
+/* IPv6's extension headers; a fragment header ends them for a later part of a datagram. The loop's way back
+ * has to be a jump: older verifiers refuse one that the compiler lets fall through. */
 INLINE int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 following)
 {
 	__u32 fragments = 0, i;
 
-	for (i = 0; i <= EXTENSIONS_FOLLOWED; i++) {
+	p->protocol = following;
+	for (i = 0; i < EXTENSIONS_FOLLOWED; i++) {
 		__u32 header = following, length;
 
-		p->protocol = header;
-		if (header != EXTENSION_HOPS && header != EXTENSION_ROUTING && header != EXTENSION_FRAGMENT &&
-		    header != EXTENSION_DESTINATION)
+		if (!is_extension(header))
 			return GO_ON;
-		if (i == EXTENSIONS_FOLLOWED)
-			return deny(p, REASON_EXTENSION_HEADERS);
 		if (p->l4_length < 8 || bpf_skb_load_bytes(skb, p->l4, p->bytes, 8)) {
 			if (p->part == PART_FIRST) {
 				p->cut_short = 1;
@@ -229,13 +236,12 @@ INLINE int parse_extensions(struct __sk_buff *skb, struct packet *p, __u32 follo
 			if (fragments++)
 				return deny(p, REASON_MALFORMED);
 			set_part(p, fragment & ~7u, fragment & 1, swap32(*(__u32 *)(p->bytes + 4)), p->l4_length);
-			if (p->part == PART_LATER) {
-				p->protocol = following;
-				return GO_ON;
-			}
 		}
+		p->protocol = following;
+		if (p->part == PART_LATER)
+			return GO_ON;
 	}
-	return GO_ON;
+	return is_extension(following) ? deny(p, REASON_EXTENSION_HEADERS) : GO_ON;
 }
 
 INLINE int parse_ipv6(struct __sk_buff *skb, struct packet *p)

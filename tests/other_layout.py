@@ -17,7 +17,7 @@ WRITTEN = ("flow", "owner", "fragment", "event")
 
 
 def other_layout(folder: Path) -> Path:
-    """The object, compiled into ``folder``: a field more in front of the structs, keys in another order."""
+    """The object, compiled into ``folder``: structs and keys with a field more in front, one field wider."""
     sources = folder / "bpf"
     shutil.copytree(SOURCES, sources)
     header = sources / "types.h"
