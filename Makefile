@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel bench docs
+.PHONY: help demo check test kernel bench scale docs
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ kernel: ## the real program by test-run (root)
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks
+
+scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes
+	$(PYTHON) -m benchmarks.scale
 
 docs: ## write docs/cli.md and docs/architecture.svg anew
 	$(PYTHON) tools/generate.py
