@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel kernel-6.1 upgrades bench docs fuzz mutants
+.PHONY: help demo check test kernel kernel-6.1 upgrades bench scale docs fuzz mutants
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ upgrades: ## layout upgrades under traffic, killed at every step, with both load
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks
+
+scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes
+	$(PYTHON) -m benchmarks.scale
 
 docs: ## write docs/cli.md, docs/kernels.md and docs/architecture.svg anew
 	$(PYTHON) tools/generate.py

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from cloche.compiler.atoms import Atoms
 from cloche.compiler.digest import Digest
 from cloche.compiler.endpoints import write_endpoints
 from cloche.compiler.entries import write_addresses, write_prefixes
@@ -159,7 +158,7 @@ def _backends_open(held: Held, draft: Draft) -> bool:
 
 def _keep(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
     """The draft is carried out: the tables are as written, numbers are taken and given up."""
-    _write(held, writes, draft.step.next, held.atoms if draft.atoms is None else draft.atoms)
+    _write(held, draft, writes)
     for signature in draft.classes_gone:
         del held.classes[signature]
     for one in draft.sets_gone:
@@ -187,10 +186,11 @@ def _keep(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
     held.first = False
 
 
-def _write(held: Held, writes: tuple[Write, ...], generation: int, atoms: Atoms) -> None:
-    """Do the writes, which are for this generation; afterwards these atoms count."""
+def _write(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
+    """Do the writes, and have the tables' digest."""
+    atoms = held.atoms if draft.atoms is None else draft.atoms
     if held.digest is not None:
-        held.digest.carry_out(writes, generation, atoms)
+        held.digest.carry_out(writes, draft.step.next, atoms, draft.rows.content)
         return
     for write in writes:
         apply_write(held.tables, write)

@@ -8,12 +8,13 @@ of fingerprints, so a change costs what it touches: docs/design/digest.md.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import product
 from typing import cast
 
-from cloche.compiler.atoms import Atoms, read_atoms
+from cloche.compiler.atoms import Atoms, overlay, read_atoms
 from cloche.tables.mirror import apply_write
 from cloche.tables.schema import (
     AddressEntry,
@@ -62,6 +63,10 @@ def _prefix(at: PrefixKey, entry: PrefixEntry) -> int:
     return fingerprint("prefix", at.network, at.block.address, at.block.length, int(entry.flags))
 
 
+def _cell(held: Sequence[int], number: int) -> int:
+    return held[number] if number < len(held) else 0
+
+
 class Digest:
     """The digest of some tables, kept up to date by ``carry_out``."""
 
@@ -94,16 +99,19 @@ class Digest:
         """The digest, as hexadecimal digits."""
         return f"{self._total % MODULO:0{2 * SIZE}x}"
 
-    def carry_out(self, writes: Iterable[Write], generation: int, atoms: Atoms) -> None:
-        """Do a change's writes. ``generation``: the one they are for; ``atoms``: what counts after them."""
+    def carry_out(
+        self, writes: Iterable[Write], generation: int, atoms: Atoms, rows: Collection[int]
+    ) -> None:
+        """Do a change's writes, which are for ``generation``. After them ``atoms`` count, and if these are
+        others than before, ``rows`` are all that are in use."""
         self._at = generation
         for write in writes:
             self._take(write)
             apply_write(self._tables, write)
+        came = self._turn_sets()
         if atoms is not self._atoms:
-            self._atoms = atoms
-            self._recut()
-        self._settle()
+            self._recut(atoms, rows)
+        self._settle(came)
 
     def _read(self) -> None:
         """Take in all that the tables hold."""
@@ -116,8 +124,9 @@ class Digest:
             self._count(piece.class_, _prefix(block, piece), 1)
         for map_ in ("links", "endpoints", "services"):
             self._places.update((map_, key) for key in getattr(self._tables, map_))
-        self._recut()
-        self._settle()
+        self._classes.update(members)
+        self._sum_up_cut()
+        self._settle(self._turn_sets())
 
     def _take(self, write: Write) -> None:
         """Note what a write will change; the tables are still as they were before it."""
@@ -141,7 +150,10 @@ class Digest:
                 if pair not in self._pairs:
                     self._pairs[pair] = self._row(pair, self._tables.generation)
             case Put("cells", key):
-                self._rows.pop(cast(Pair, key)[0], None)
+                row, first = cast(Pair, key)
+                written = (1 << len(cast(tuple[int, ...], write.value))) - 1 << first
+                if written & self._atoms.everything:
+                    self._rows.pop(row, None)  # a new row; cells of new atoms alone come behind a live one's
             case Put(map_, key) | Remove(map_, key):
                 self._places.add((map_, key))
 
@@ -152,23 +164,34 @@ class Digest:
         self._identity[class_] += step * number
         self._classes.add(class_)
 
-    def _recut(self) -> None:
-        """The ports are cut anew: rows under their old numbers may decide otherwise."""
+    def _recut(self, atoms: Atoms, rows: Collection[int]) -> None:
+        """The ports are cut anew: rows may decide otherwise under their old numbers."""
+        pieces = overlay(self._atoms.intervals, atoms.intervals)
+        turned = {(old, new) for _, _, old, new in pieces if old != new}
+        self._atoms = atoms
+        self._sum_up_cut()
+        known = {row: self._rows[row] for row in rows if row in self._rows}
+        changed = {row: number for row, number in known.items() if self._differs(row, turned)}
+        self._rows = {row: number for row, number in known.items() if row not in changed}
+        if not changed:
+            return
+        for pair in product(self._sets, self._behaviour):
+            word = self._tables.rows.get(pair)
+            row = 0 if word is None else word.at(self._at)
+            if row in changed:
+                self._pairs.setdefault(pair, changed[row])
+
+    def _differs(self, row: int, turned: Iterable[tuple[int, int]]) -> bool:
+        """True when ports that had one atom's number and have another's are decided otherwise by a row."""
+        held = self._tables.cells.get(row, [])
+        return any(_cell(held, old) != _cell(held, new) for old, new in turned)
+
+    def _sum_up_cut(self) -> None:
         intervals = [(first, last) for first, last, _ in self._atoms.intervals]
         self._sum_up(("atoms", 0), fingerprint("atoms", intervals))
-        for kept in (self._rows, self._pairs, self._behaviour):
-            kept.clear()
-        self._classes.update(self._members)
 
-    def _settle(self) -> None:
-        """Bring the sum up to date with all that was noted."""
-        came, gone = self._turn_sets()
-        for set_ in gone:
-            for class_ in self._behaviour:
-                pair = (set_, class_)
-                row = self._pairs.pop(pair) if pair in self._pairs else self._row(pair, self._at)
-                self._say(set_, class_, row, -1)
-            del self._sets[set_]
+    def _settle(self, came: Iterable[int]) -> None:
+        """Bring the sum up to date with all that was noted; these sets came."""
         for (set_, class_), row in self._pairs.items():
             if set_ in self._sets and class_ in self._behaviour:
                 self._say(set_, class_, row, -1)
@@ -198,14 +221,14 @@ class Digest:
             held = self._tables.cells.get(row, [])
             steps: list[tuple[int, int]] = []
             for first, _, number in self._atoms.intervals:
-                cell = held[number] if number < len(held) else 0
+                cell = _cell(held, number)
                 if not steps or steps[-1][1] != cell:
                     steps.append((first, cell))
             self._rows[row] = fingerprint("row", steps)
         return self._rows[row]
 
-    def _turn_sets(self) -> tuple[list[int], list[int]]:
-        """The sets that endpoints came to name, and those that none names any more."""
+    def _turn_sets(self) -> list[int]:
+        """Find the sets that endpoints came to name, and leave out those that none names any more."""
         looked: set[int] = set()
         for map_, key in self._places:
             if map_ == "endpoints":
@@ -219,8 +242,14 @@ class Digest:
                 if new:
                     self._named[number] = new
         looked.discard(0)
-        came = [set_ for set_ in looked if self._uses[set_] and set_ not in self._sets]
-        return came, [set_ for set_ in looked if not self._uses[set_] and set_ in self._sets]
+        for set_ in looked:
+            if not self._uses[set_] and set_ in self._sets:
+                for class_ in self._behaviour:
+                    pair = (set_, class_)
+                    row = self._pairs[pair] if pair in self._pairs else self._row(pair, self._at)
+                    self._say(set_, class_, row, -1)
+                del self._sets[set_]
+        return [set_ for set_ in looked if self._uses[set_] and set_ not in self._sets]
 
     def _class_term(self, class_: int) -> int:
         """Who has a class, and what all sets say to it; 0 when nobody has it."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from cloche.compiler.atoms import Atoms
 from cloche.compiler.held import Draft, Held
-from cloche.compiler.rows import Content, Pair
+from cloche.compiler.rows import Content, Gone, Pair, Recut
 from cloche.partition.classes import Signature
 from cloche.partition.rules import Question
 from cloche.partition.subjects import SharedSet
@@ -15,14 +15,16 @@ from cloche.partition.subjects import SharedSet
 def fill_rows(held: Held, draft: Draft) -> None:
     """Plan and write the rows of every pair of a set and a class that may decide otherwise now.
 
-    Raises FullError when the cells do not fit.
+    A pair that decides as before keeps its row, also when the ports are cut anew. Raises FullError when the
+    cells do not fit.
     """
-    atoms = draft.atoms or held.atoms
-    wanted: dict[Pair, Content] = {}
+    atoms = held.atoms if draft.atoms is None else draft.atoms
+    fill = _Fill(held, draft, atoms)
     for one, signatures in _to_do(held, draft):
         number = draft.sets[one] if one in draft.sets else held.sets[one]
-        _fill_set(one, number, signatures, _Fill(held, draft, atoms, wanted))
-    draft.rows = held.rows.plan(wanted, held.atoms, atoms, held.tables)
+        _fill_set(one, number, signatures, fill)
+    gone = Gone(draft.set_numbers_gone, draft.class_numbers_gone)
+    draft.rows = held.rows.plan(fill.wanted, gone, Recut(held.atoms, atoms), held.tables)
     draft.cells += draft.rows.writes
     words = held.tables.rows
     for pair, row in draft.rows.rows.items():
@@ -40,7 +42,7 @@ def _to_do(held: Held, draft: Draft) -> Iterator[tuple[SharedSet, Iterable[Signa
     every = held.view.classes.counts
     subjects = held.view.subjects
     for one in subjects.shared.values():
-        if held.first or draft.atoms is not None or one in draft.sets or one in subjects.rewritten:
+        if held.first or one in draft.sets or one in subjects.rewritten:
             yield one, every
         elif draft.classes:
             yield one, draft.classes
@@ -49,9 +51,10 @@ def _to_do(held: Held, draft: Draft) -> Iterator[tuple[SharedSet, Iterable[Signa
 class _Fill:
     """Where the decisions go, and by which numbers."""
 
-    def __init__(self, held: Held, draft: Draft, atoms: Atoms, wanted: dict[Pair, Content]) -> None:
+    def __init__(self, held: Held, draft: Draft, atoms: Atoms) -> None:
         self.numbers = {**held.classes, **draft.classes} if draft.classes else held.classes
-        self.atoms, self.wanted = atoms, wanted
+        self.atoms = atoms
+        self.wanted: dict[Pair, Content] = {}
 
 
 def _fill_set(one: SharedSet, set_: int, signatures: Iterable[Signature], fill: _Fill) -> None:

@@ -117,7 +117,9 @@ def name_atoms(held: Held, draft: Draft) -> None:
         return
     draft.atoms, draft.cut = renumber(held.atoms, cut, held.atom_numbers), cut
     words = held.tables.atoms
-    for first, last, _, number in overlay(held.atoms.intervals, draft.atoms.intervals):
+    for first, last, old, number in overlay(held.atoms.intervals, draft.atoms.intervals):
+        if old == number and not held.first:
+            continue
         for begin, end, word in runs(words, first, last):
             turned = draft.step.turned(word, number)
             if turned != word:

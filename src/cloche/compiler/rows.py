@@ -7,9 +7,11 @@ written behind the others while the active generation goes on reading those.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
+from typing import NamedTuple
 
-from cloche.compiler.atoms import Atoms
+from cloche.compiler.atoms import Atoms, overlay
 from cloche.compiler.numbers import Ranges
 from cloche.tables.schema import ROW_UNIT, Put, Tables, Write
 
@@ -18,6 +20,34 @@ Content = tuple[int, ...]
 
 Pair = tuple[int, int]
 """Set and class number."""
+
+
+class Gone(NamedTuple):
+    """Sets and classes, by number, that are no more after a change."""
+
+    sets: Collection[int]
+    classes: Collection[int]
+
+    def has(self, set_: int, class_: int) -> bool:
+        """True when a pair is no more."""
+        return set_ in self.sets or class_ in self.classes
+
+
+class Recut:
+    """From one cut of the ports to the next, which may be the same."""
+
+    def __init__(self, old: Atoms, new: Atoms) -> None:
+        self.old, self.new = old, new
+
+    @cached_property
+    def common(self) -> list[int]:
+        """The numbers of the atoms that stay."""
+        return Atoms((), {}, self.old.everything & self.new.everything).numbers()
+
+    @cached_property
+    def added(self) -> list[int]:
+        """The numbers that are new."""
+        return Atoms((), {}, self.new.everything & ~self.old.everything).numbers()
 
 
 class RowPlan:
@@ -64,45 +94,97 @@ class Rows:
             self._by_content.setdefault(tuple(content), row)
         self._ranges.occupy(self._units.items())
 
-    def plan(self, wanted: dict[Pair, Content], old: Atoms, new: Atoms, tables: Tables) -> RowPlan:
-        """Rows for what the pairs want. Raises FullError when the cells do not fit."""
+    def plan(self, wanted: dict[Pair, Content], gone: Gone, cut: Recut, tables: Tables) -> RowPlan:
+        """Rows for what these pairs want; every other pair that is not gone goes on deciding as it does.
+
+        Raises FullError when the cells do not fit.
+        """
         plan = RowPlan()
-        chosen = self._by_content if old is new else self._match(wanted, old, new, plan, tables)
+        chosen = self._by_content if cut.old is cut.new else self._recut(wanted, gone, cut, plan, tables)
         fresh: dict[Content, int] = {}
         for pair, content in wanted.items():
             row = chosen.get(content) or fresh.get(content)
             if row is None:
-                units = -(-(new.size * 5 // 4 + 4) // ROW_UNIT)
-                row = fresh[content] = self._ranges.take(units)
-                plan.writes.append(Put("cells", (row, 0), content))
-                plan.content[row], plan.units[row] = content, units
+                row = fresh[content] = self._new(content, plan)
             plan.rows[pair] = row
         return plan
 
-    def _match(
-        self, wanted: dict[Pair, Content], old: Atoms, new: Atoms, plan: RowPlan, tables: Tables
+    def _new(self, content: Content, plan: RowPlan) -> int:
+        """A new row of this content, with some room."""
+        units = -(-(len(content) * 5 // 4 + 4) // ROW_UNIT)
+        row = self._ranges.take(units)
+        plan.writes.append(Put("cells", (row, 0), content))
+        plan.content[row], plan.units[row] = content, units
+        return row
+
+    def _recut(
+        self, wanted: dict[Pair, Content], gone: Gone, cut: Recut, plan: RowPlan, tables: Tables
     ) -> dict[Content, int]:
-        """Which rows can go on with which content when the atoms change: cells of atoms that stay must
-        stay, those of new atoms are written behind them."""
-        common = Atoms((), {}, old.everything & new.everything).numbers()
-        added = Atoms((), {}, new.everything & ~old.everything).numbers()
+        """Bring rows to another cut of the ports. Returns which rows have which content then.
+
+        Whoever is not in ``wanted`` decides each port as before, so their rows only get the cells of new
+        atoms (or move, if those do not fit behind); no two of them become equal.
+        """
+        leaving = Counter(self._rows_left(wanted, gone))
+        source = {new: old for _, _, old, new in overlay(cut.old.intervals, cut.new.intervals)}
+        chosen: dict[Content, int] = {}
+        moved: dict[int, int] = {}
+        for row, content in self._content.items():
+            if self._uses[row] > leaving[row]:
+                cells = [0] * cut.new.size
+                for number, old in source.items():
+                    cells[number] = content[old]
+                stays = tuple(cells)
+                if self._units[row] * ROW_UNIT < cut.new.size:
+                    chosen[stays] = moved[row] = self._new(stays, plan)
+                else:
+                    self._extend(row, stays, cut, plan, tables)
+                    chosen[stays] = row
+        if moved:
+            pairs = ((set_, class_, row) for set_, rows in self.of.items() for class_, row in rows.items())
+            for set_, class_, row in pairs:
+                if row in moved and (set_, class_) not in wanted and not gone.has(set_, class_):
+                    plan.rows[set_, class_] = moved[row]
+        self._match(wanted, cut, plan, chosen, tables)
+        return chosen
+
+    def _rows_left(self, wanted: Iterable[Pair], gone: Gone) -> Iterator[int]:
+        """The rows of pairs that want another or go, once for each."""
+        for set_, class_ in wanted:
+            row = self.of.get(set_, {}).get(class_)
+            if row is not None:
+                yield row
+        for set_, rows in self.of.items():
+            if set_ in gone.sets:
+                yield from rows.values()
+            else:
+                yield from (rows[class_] for class_ in gone.classes if class_ in rows)
+
+    def _extend(self, row: int, content: Content, cut: Recut, plan: RowPlan, tables: Tables) -> None:
+        """A row goes on under its number: the cells of new atoms are written behind the others."""
+        plan.content[row], plan.units[row] = content, self._units[row]
+        plan.writes += _additions(row, content, cut.added, tables)
+
+    def _match(
+        self,
+        wanted: dict[Pair, Content],
+        cut: Recut,
+        plan: RowPlan,
+        chosen: dict[Content, int],
+        tables: Tables,
+    ) -> None:
+        """Which other rows can go on with which wanted content: the cells of atoms that stay must stay."""
         votes: Counter[tuple[Content, int]] = Counter()
         for (set_, class_), content in wanted.items():
             row = self.of.get(set_, {}).get(class_)
-            if row is not None:
+            if row is not None and row not in plan.content:
                 votes[content, row] += 1
-        chosen: dict[Content, int] = {}
-        taken: set[int] = set()
         for (content, row), _ in sorted(votes.items(), key=lambda item: (-item[1], item[0][1])):
-            if content in chosen or row in taken or self._units[row] * ROW_UNIT < new.size:
+            if content in chosen or row in plan.content or self._units[row] * ROW_UNIT < cut.new.size:
                 continue
-            if any(_cell(self._content[row], n) != content[n] for n in common):
-                continue
-            chosen[content] = row
-            taken.add(row)
-            plan.content[row], plan.units[row] = content, self._units[row]
-            plan.writes += _additions(row, content, added, tables)
-        return chosen
+            if all(_cell(self._content[row], n) == content[n] for n in cut.common):
+                chosen[content] = row
+                self._extend(row, content, cut, plan, tables)
 
     def undo(self) -> None:
         """The plan is not carried out."""
