@@ -125,9 +125,10 @@ class Changer:
         laps = Laps()
         plan = await self._plan(propose)
         findings = plan.findings
+        await self.attachments.check((*plan.attach, *plan.later))
         laps.lap("build")
         writes = await self._realise(plan, cause, laps)
-        while plan.again:
+        while plan.later:
             plan = await self._plan(Propose())
             writes += await self._realise(plan, cause, laps)
         self.writes_last = writes

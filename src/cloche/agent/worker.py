@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from cloche.agent.clashes import host_clashes
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
     AT_ONCE,
@@ -67,6 +68,7 @@ class Worker:
 
     def __init__(self, begin: Begin) -> None:
         self._config = begin.config
+        self._host = begin.host
         self._attached = {found.attachment.endpoint: found.addresses for found in begin.attached}
         self._kept = read_kept(begin.kept)
         self._active = World()
@@ -82,22 +84,25 @@ class Worker:
         config = self._config
         built = build(manifests, config.pod_ranges, config.service_ranges, self._kept.world)
         world = overlay(config, built, self._kept.world)
-        if any(finding.severity is Severity.ERROR for finding in world.findings):
-            raise InputError(world.findings)
+        self._host = host or self._host
+        clashes = host_clashes(world.objects, self._host.addresses) if request is not None else ()
+        problems = (*clashes, *world.findings)
+        if any(finding.severity is Severity.ERROR for finding in problems):
+            raise InputError(problems)
         wanted = {found.key for found in world.objects if isinstance(found, Endpoint) and is_attached(found)}
         now, later = self._split(world)
         events = difference(self._active, now)
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in wanted)
         self._proposal = Proposal(Kept(manifests, world), now, events, (Put(host),) if host else ())
-        return Plan(tuple(attach), detach, (*findings, *world.findings), bool(later))
+        return Plan(tuple(attach), detach, (*findings, *world.findings), tuple(later.values()))
 
-    def _split(self, world: World) -> tuple[World, set[str]]:
-        """The world that can be now, without attached endpoints that come back as others, and their keys."""
+    def _split(self, world: World) -> tuple[World, dict[str, Endpoint]]:
+        """The world that can be now, without attached endpoints that come back as others, and those."""
         events = difference(self._active, world)
         deletes = {e.key for e in events if isinstance(e, Delete) and e.kind == Endpoint.__name__}
         later = {
-            found.key
+            found.key: found
             for found in world.objects
             if isinstance(found, Endpoint)
             and found.key in self._attached
