@@ -10,6 +10,7 @@ import msgspec
 
 from cloche.errors import Finding, InputError
 from cloche.model.address import Address, Block, parse_block
+from cloche.model.reserved import range_problem
 from cloche.tables.schema import Capacity
 
 DEFAULT_INSTANCE = "cloche0"
@@ -105,9 +106,19 @@ def check(config: Config) -> None:
             if count != 1:
                 family = "IPv4" if ipv4 else "IPv6"
                 findings.append(Finding("", 0, field, f"{count} {family} ranges", "one of each family"))
+        for block in ranges:
+            problem = range_problem(block)
+            if problem:
+                findings.append(Finding("", 0, field, f"{block} {problem}", "choose a private range"))
+    for block in config.service_ranges:
+        if not block.contains(offset(block, DNS_OFFSET)):
+            hint = "the tenth address is the resolver's; take one of 16 addresses or more"
+            findings.append(Finding("", 0, "service range", f"{block} is too small", hint))
     for pods in config.pod_ranges:
         for services in config.service_ranges:
             if pods.covers(services) or services.covers(pods):
-                findings.append(Finding("", 0, "pod range", f"{pods} overlaps the service range {services}"))
+                what = f"{pods} overlaps the service range {services}"
+                hint = "choose others with --pod-cidr or --service-cidr"
+                findings.append(Finding("", 0, "pod range", what, hint))
     if findings:
         raise InputError(findings)

@@ -12,7 +12,8 @@ from pods import RANGES, OpenHost, addresses_of, run_ip
 from cloche.datapath import Datapath, devices, namespaces
 from cloche.datapath.ownership import (
     ETC,
-    check_names,
+    check_devices,
+    check_namespaces,
     device_group,
     own_devices,
     own_namespaces,
@@ -54,7 +55,7 @@ def test_a_strangers_device_is_refused_and_kept(instance: str, ending: str, kind
     run_ip(f"addr add 192.0.2.77/24 dev {name}")
     before = describe(name)
     with pytest.raises(InputError) as caught:
-        check_names(instance)
+        check_devices(instance)
     assert [(f.field, "--instance" in f.hint) for f in caught.value.findings] == [(name, True)]
     assert remove_instance(instance) == []
     assert describe(name) == before
@@ -94,7 +95,8 @@ def test_what_an_instance_made_is_its_own(instance: str) -> None:
     assert {device.name for device in own_devices(instance)} == names
     assert {device.group for device in own_devices(instance)} == {device_group(instance)}
     assert own_namespaces(instance) == [f"{instance}.test.pod-1", f"{instance}.test.pod-2"]
-    check_names(instance, own_namespaces(instance))
+    check_devices(instance)
+    check_namespaces(instance, own_namespaces(instance))
     assert own_devices(f"{instance}x") == []
     host.datapath.close()
 
@@ -102,7 +104,7 @@ def test_what_an_instance_made_is_its_own(instance: str) -> None:
 def test_a_strangers_namespace_is_refused_and_kept(instance: str, foreign_namespace: str) -> None:
     """A network namespace with a pod's name is refused with a hint, not taken, and not removed."""
     with pytest.raises(InputError, match="network namespace"):
-        check_names(instance, [foreign_namespace])
+        check_namespaces(instance, [foreign_namespace])
     host = OpenHost(instance)
     with pytest.raises(FileExistsError, match=foreign_namespace):
         host.pod(1)
@@ -122,9 +124,9 @@ def test_a_strangers_resolv_conf_is_refused_and_kept(instance: str) -> None:
     try:
         file.write_text("nameserver 192.0.2.53\n")
         write_resolv_conf(instance, mine, "nameserver 10.96.0.10\n")
-        check_names(instance, [mine])
+        check_namespaces(instance, [mine])
         with pytest.raises(InputError, match=r"resolv\.conf"):
-            check_names(instance, [mine, theirs])
+            check_namespaces(instance, [mine, theirs])
         remove_resolv_conf(instance, theirs)
         remove_instance(instance)
         assert not (ETC / mine).exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from cloche.agent.blame import at_endpoints
+from cloche.agent.clashes import kept_addresses
 from cloche.agent.disk import Attached, Ledger
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
@@ -78,12 +79,10 @@ class Attachments:
         return self._attached.get(one.attachment.endpoint) is one
 
     async def add(self, endpoints: Sequence[Endpoint]) -> tuple[Attached, ...]:
-        """Attach these, closed; all of them or none. Raises TooBigError, InputError, AgentError."""
+        """Attach these, closed; all of them or none. Raises TooBigError, AgentError."""
         capacity = self._parts.config.capacity.endpoints - 1
         if len(self._attached) + len(endpoints) > capacity:
             raise TooBigError("endpoints", len(self._attached) + len(endpoints), capacity, ())
-        if endpoints:
-            await self._parts.kernel.run(self._check_machine, endpoints)
         used = {one.attachment.number for one in self._attached.values()}
         free = (number for number in range(1, capacity + 1) if number not in used)
         added: list[Attached] = []
@@ -101,20 +100,18 @@ class Attachments:
         self.tally.end()
         return tuple(added)
 
-    def _check_machine(self, endpoints: Sequence[Endpoint]) -> None:
-        """What the machine has under their names, and kept addresses that it uses otherwise, are refused.
-        Raises InputError."""
+    async def check(self, endpoints: Sequence[Endpoint]) -> None:
+        """Refuse those whose names or kept addresses the machine has otherwise. Raises InputError."""
+        if endpoints:
+            await self._parts.kernel.run(self._check, endpoints)
+
+    def _check(self, endpoints: Sequence[Endpoint]) -> None:
         config = self._parts.config
-        ownership.check_names(config.instance, [self._namespace(found.key) for found in endpoints])
-        kept = [
-            host_block(address)
-            for endpoint in endpoints
-            for address in endpoint.addresses
-            if not any(block.contains(address) for block in config.pod_ranges)
-        ]
+        ownership.check_namespaces(config.instance, [self._namespace(found.key) for found in endpoints])
+        kept = kept_addresses(endpoints, config.pod_ranges)
         if kept:
             try:
-                check_overlap(config.instance, kept)
+                check_overlap(config.instance, list(map(host_block, kept)))
             except InputError as error:
                 raise InputError(at_endpoints(error.findings, endpoints)) from None
 

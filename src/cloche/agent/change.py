@@ -129,9 +129,10 @@ class Changer:
         laps, active = Laps(), self.active
         plan = await self._plan(propose)
         findings, queued = plan.findings, plan.queued
+        await self.attachments.check((*plan.attach, *plan.later))
         laps.lap("build")
         writes = await self._realise(plan, cause, laps, whole=propose.hold is not None)
-        while plan.again or (active.too_big and plan.detach):
+        while plan.later or (active.too_big and plan.detach):
             plan = await self._plan(Propose())
             writes += await self._realise(plan, cause, laps)
         active.writes_last = writes

@@ -68,14 +68,14 @@ class Compile(NamedTuple):
 class Plan(NamedTuple):
     """What a request needs: endpoints to attach before it is compiled, keys to detach once it is active.
 
-    ``again``: endpoints come back as others, under the same names; their turn is at the next proposal, when
-    the old ones are gone. ``queued``: policies that the request changes and a roll-back holds back.
+    ``later``: endpoints that come back as others, under the same names; their turn is at the next proposal,
+    when the old ones are gone. ``queued``: policies that the request changes and a roll-back holds back.
     """
 
     attach: tuple[Endpoint, ...]
     detach: tuple[str, ...]
     findings: tuple[Finding, ...]
-    again: bool = False
+    later: tuple[Endpoint, ...] = ()
     queued: tuple[str, ...] = ()
 
 

@@ -10,10 +10,14 @@ import time
 
 import msgspec
 
+from cloche.agent.clashes import host_clashes, kept_addresses
 from cloche.agent.client import AgentError, Client, connect
 from cloche.agent.disk import Disk
 from cloche.config import Config, Loader, check
 from cloche.errors import Finding, InputError, MachineError, NotRunningError
+from cloche.model.address import host_block
+from cloche.model.topology import Endpoint
+from cloche.orchestrators.sandbox import World
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 0.03
@@ -26,6 +30,24 @@ def require_root() -> None:
     """Raise MachineError when this process may not touch the kernel."""
     if os.geteuid() != 0:
         raise MachineError("not root: the datapath needs CAP_BPF and CAP_NET_ADMIN; run it as root")
+
+
+def check_machine(config: Config, world: World) -> None:
+    """Raise MachineError or InputError for what keeps this world from coming up here, before anything is
+    made: what the machine lacks, strangers' names and routes, addresses that are its own."""
+    from cloche.datapath import host_addresses, machine, namespaces, ownership  # slow to import
+    from cloche.datapath.host import check_overlap
+
+    machine.require()
+    name, ranges = config.instance, (*config.pod_ranges, *config.service_ranges)
+    pods = [found for found in world.objects if isinstance(found, Endpoint) and not found.host_network]
+    ownership.check_devices(name)
+    ownership.check_namespaces(name, [namespaces.netns_name(name, pod.key) for pod in pods])
+    clashes = list(host_clashes(world.objects, host_addresses()))
+    if clashes:
+        raise InputError(clashes)
+    kept = kept_addresses(world.objects, config.pod_ranges)
+    check_overlap(name, [*ranges, *map(host_block, kept)])
 
 
 def start(config: Config) -> Client:

@@ -27,7 +27,7 @@ from cloche.config import DEFAULT_INSTANCE, Config, check
 from cloche.datapath import machine
 from cloche.datapath.host import check_overlap
 from cloche.datapath.instance import Datapath
-from cloche.datapath.ownership import check_names
+from cloche.datapath.ownership import check_devices
 from cloche.datapath.settings import Settings
 from cloche.errors import ClocheError
 
@@ -41,7 +41,7 @@ def open_datapath(config: Config) -> Datapath:
     """Adopt what is pinned or make it; on the kernel thread. Raises MachineError, InputError, OSError."""
     machine.require()
     ranges = (*config.pod_ranges, *config.service_ranges)
-    check_names(config.instance)
+    check_devices(config.instance)
     check_overlap(config.instance, ranges)
     datapath = Datapath.open(config.instance, config.capacity, how=config.loader)
     for change in datapath.prepare_host(ranges):

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from cloche.agent.clashes import host_clashes
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
     AT_ONCE,
@@ -85,6 +86,7 @@ class Worker:
 
     def __init__(self, begin: Begin) -> None:
         self._config = begin.config
+        self._host = begin.host
         self._attached = {found.attachment.endpoint: found.addresses for found in begin.attached}
         self._kept = read_kept(begin.kept)
         self._active = World()
@@ -120,7 +122,8 @@ class Worker:
         host = (Put(errand.host),) if errand.host else ()
         self._proposal = Proposal(kept, now, events, meaning(policies_of(wanted)), host)
         found = (*findings, *unheard(kept.world.findings, self._kept.world.findings))
-        return Plan(tuple(attach), detach, found, bool(later), tuple(one.policy for one in queued))
+        queued_names = tuple(one.policy for one in queued)
+        return Plan(tuple(attach), detach, found, tuple(later.values()), queued_names)
 
     def _wanted(self, errand: Propose) -> tuple[Kept, tuple[Finding, ...]]:
         """What is wanted with the errand's request, and what is to be said about it."""
@@ -128,8 +131,11 @@ class Worker:
         config, hold = self._config, self._kept.hold
         built = build(manifests, config.pod_ranges, config.service_ranges, self._kept.world)
         world = overlay(config, built, self._kept.world)
-        if any(finding.severity is Severity.ERROR for finding in world.findings):
-            raise InputError(world.findings)
+        self._host = errand.host or self._host
+        clashes = host_clashes(world.objects, self._host.addresses) if errand.kind is not None else ()
+        problems = (*clashes, *world.findings)
+        if any(finding.severity is Severity.ERROR for finding in problems):
+            raise InputError(problems)
         if errand.release:
             hold = None
         elif errand.hold is not None:
@@ -137,15 +143,15 @@ class Worker:
             hold = Hold(generation, read_policies(content))
         return Kept(manifests, world, hold), findings
 
-    def _split(self, world: World, lost: set[str]) -> tuple[World, set[str]]:
-        """The world that can be now, without attached endpoints that come back as others, and their keys.
+    def _split(self, world: World, lost: set[str]) -> tuple[World, dict[str, Endpoint]]:
+        """The world that can be now, without attached endpoints that come back as others, and those.
 
         ``lost``: endpoints whose links are gone, to be attached anew.
         """
         events = difference(self._active, world)
         deletes = {e.key for e in events if isinstance(e, Delete) and e.kind == Endpoint.__name__}
         later = {
-            found.key
+            found.key: found
             for found in world.objects
             if isinstance(found, Endpoint)
             and found.key in self._attached

@@ -25,7 +25,7 @@ from cloche.cli.options import (
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
 from cloche.errors import ClocheError, Finding, InputError, MachineError, TooBigError
-from cloche.orchestrators.sandbox import Manifest, build, read_noting
+from cloche.orchestrators.sandbox import Manifest, World, build, read_noting
 
 
 def up(
@@ -57,9 +57,9 @@ def up(
         )
     seen = watching.stamps(filename)
     manifests = read_telling(filename)
-    build(manifests, config.pod_ranges, config.service_ranges)
+    world = build(manifests, config.pod_ranges, config.service_ranges)
     with bars.following(f"bringing up instance {config.instance}", config):
-        client, applied = bring_up(config, manifests)
+        client, applied = bring_up(config, manifests, world)
     with client:
         tell(applied, json)
         if detach:
@@ -76,13 +76,15 @@ def up(
                 client.down()
 
 
-def bring_up(config: Config, manifests: tuple[Manifest, ...]) -> tuple[Client, Applied]:
-    """The agent of the instance, started if need be, with these manifests in force.
+def bring_up(config: Config, manifests: tuple[Manifest, ...], world: World) -> tuple[Client, Applied]:
+    """The agent of the instance, started if need be, with these manifests, which mean ``world``, in force.
 
     Of an instance that was new with this, nothing stays when it cannot come up or refuses the manifests.
     """
     launch.require_root()
     new = not Disk(config).exists()
+    if new:
+        launch.check_machine(config, world)
     try:
         client = launch.start(config)
         try:

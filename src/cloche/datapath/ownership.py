@@ -109,22 +109,28 @@ def remove_etc(instance: str) -> None:
             remove_resolv_conf(instance, folder.name)
 
 
-def check_names(instance: str, wanted: Iterable[str] = ()) -> None:
-    """Refuse to work where strangers' devices have the instance's names, or their namespaces or files those
-    of ``wanted`` (names of namespaces).
+def check_devices(instance: str) -> None:
+    """Refuse to work where strangers' devices have the instance's names.
 
     Changes nothing. Raises InputError with a finding for each.
     """
     hint = "nothing of it is touched: choose another name with --instance, or rename it"
-    findings = [
-        Finding("machine", 0, device.name, "this machine has a device of that name already", hint)
-        for device in _named(instance)
-        if not is_own(instance, device)
-    ]
+    what = "this machine has a device of that name already"
+    strangers = (device for device in _named(instance) if not is_own(instance, device))
+    findings = [Finding("machine", 0, device.name, what, hint) for device in strangers]
+    if findings:
+        raise InputError(findings)
+
+
+def check_namespaces(instance: str, wanted: Iterable[str]) -> None:
+    """Refuse to make namespaces under names that strangers' have, or whose resolv.conf they wrote.
+
+    Changes nothing. Raises InputError with a finding for each.
+    """
     hint = "nothing of it is touched: choose another name with --instance, or remove it"
+    findings = []
     for name in wanted:
-        own = is_own_namespace(instance, name)
-        if not own and namespaces.netns_path(name).exists():
+        if not is_own_namespace(instance, name) and namespaces.netns_path(name).exists():
             what = "this machine has a network namespace of that name already"
             findings.append(Finding("machine", 0, name, what, hint))
         file = ETC / name / "resolv.conf"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from cloche.model.address import Address, Block, format_address, is_ipv4, parse_address, parse_block
+from cloche.model.address import Address, Block, parse_address, parse_block
 from cloche.model.labels import Labels, make_labels
+from cloche.model.reserved import address_problem
 from cloche.model.topology import PROTOCOL_NUMBERS, SCTP, TCP, UDP
 from cloche.orchestrators.sandbox.fields import Field, did_you_mean, shorten
 
@@ -121,19 +122,11 @@ def read_address(field: Field) -> Address | None:
     except ValueError as problem:
         field.error(_shortened(problem))
         return None
-    if not is_unicast(address):
-        field.error(f"{format_address(address)} is no unicast address that a packet may carry")
+    problem_with_it = address_problem(address)
+    if problem_with_it:
+        field.error(problem_with_it, "leave it out, so that a free one is taken")
         return None
     return address
-
-
-def is_unicast(address: Address) -> bool:
-    """False for unspecified, loopback, link-local, multicast, broadcast and class E addresses."""
-    if is_ipv4(address):
-        first, second = address[12], address[13]
-        return 0 < first < 224 and first != 127 and (first, second) != (169, 254)
-    number = int.from_bytes(address, "big")
-    return number > 1 and address[0] != 0xFF and not (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
 
 
 def _shortened(problem: ValueError) -> str:
