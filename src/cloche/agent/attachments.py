@@ -31,11 +31,12 @@ class Attachments:
         self._attached: dict[str, Attached] = {}
         self._incarnation = 0
         self.tally = Tally()
+        self._saved: Ledger | None = None
 
     async def load(self) -> Ledger:
         """Take over those of the ledger that are still there, and remove whatever else there is."""
         ledger = await self._parts.kernel.run(self._parts.disk.load_ledger)
-        self._incarnation = ledger.incarnation
+        self._incarnation, self._saved = ledger.incarnation, ledger
         found = await self._parts.kernel.run(self._sort, ledger)
         self._attached = {one.attachment.endpoint: one for one in found}
         return ledger
@@ -143,6 +144,8 @@ class Attachments:
         return Path(self._parts.namespace(endpoint)).name
 
     async def save(self, generation: int) -> None:
-        """Let the disk know who is attached and which numbers are used or reserved."""
+        """Let the disk know who is attached and which numbers are used or reserved, unless it does."""
         ledger = Ledger(self.all(), self._incarnation, generation)
-        await self._parts.kernel.run(self._parts.disk.save_ledger, ledger)
+        if ledger != self._saved:
+            await self._parts.kernel.run(self._parts.disk.save_ledger, ledger)
+            self._saved = ledger

@@ -69,4 +69,4 @@ def _snapshot(parts: Parts, changer: Changer) -> Snapshot:
     host = active.directory.state.hosts.get(host_name())
     if host is None:
         raise AgentError("no generation of this agent's is active yet")
-    return Snapshot(parts.config, host, changer.kept, changer.attachments.all(), active.generation)
+    return Snapshot(parts.config, host, changer.keeper.wanted, changer.attachments.all(), active.generation)

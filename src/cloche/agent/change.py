@@ -9,7 +9,7 @@ only endpoints that are no longer wanted go, and each later change tries again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 
 import structlog
 
@@ -28,20 +28,17 @@ from cloche.agent.errands import (
     Refused,
     Writes,
 )
+from cloche.agent.keeping import Keeper
 from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, RollbackRequest
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError, as_error
 from cloche.agent.system import this_host
-from cloche.agent.versions import Version, Versions
 from cloche.agent.workshop import WorkerDiedError
 from cloche.datapath.host import host_addresses
 from cloche.errors import ClocheError, TooBigError
 from cloche.model.topology import Host
-from cloche.tables.schema import Put, RuleOrigin, Write
-
-RESERVED = 64
-"""Generations reserved on disk at a time, so that most changes need not wait for the disk."""
+from cloche.tables.schema import Write
 
 STAYS = "what was in force stays; what went is closed, what came stays closed; later changes try again"
 log = structlog.get_logger()
@@ -54,37 +51,28 @@ class Changer:
         self._parts = parts
         self.attachments = Attachments(parts)
         self.active = Active()
-        self.versions = Versions(parts.disk, parts.kernel)
+        self.keeper = Keeper(parts, self.attachments)
         self.turn = asyncio.Lock()
         """Held by whoever changes or compares; changes take it themselves."""
-        self.unsaved = ""
-        """Why the disk does not know what is active; empty when it does."""
-        self.kept = b""
-        self._rules: dict[int, tuple[RuleOrigin, ...]] = {}
-        self._reserved = 0
         self.host: Host | None = None
         """This machine as the active generation knows it."""
 
     async def load(self) -> None:
         """Take over what is on disk and in the kernel, and bring it to what is wanted."""
-        disk, kernel = self._parts.disk, self._parts.kernel
         async with self.turn:
-            self.kept = await kernel.run(disk.load_kept)
-            self._rules = await kernel.run(disk.load_rules)
-            await self.versions.load()
-            self._reserved = (await self.attachments.load()).generation
+            await self.keeper.load()
             await self._feed()
 
     async def _feed(self) -> None:
         """Start a worker and give it everything."""
         parts = self._parts
         previous = await parts.kernel.run(parts.datapath.read_back)
-        previous.rules = dict(self._rules)
-        self.active.adopt(previous, self._rules)
+        previous.rules = dict(self.keeper.rules)
+        self.active.adopt(previous, self.keeper.rules)
         self.host = host = this_host(tuple(await parts.kernel.run(host_addresses)))
         attached = self.attachments.all()
         await parts.workshop.start()
-        begin = Begin(parts.config, host, self.kept, attached, previous, self._reserved)
+        begin = Begin(parts.config, host, self.keeper.wanted, attached, previous, self.keeper.highest)
         await parts.workshop.send(begin)
         answer = await parts.workshop.receive()
         if isinstance(answer, Refused):
@@ -107,7 +95,7 @@ class Changer:
         async with self.turn:
             held = self.active.held
             if not request.release:
-                version = await self.versions.choose(request.generation, self.active.generation, held)
+                version = await self.keeper.versions.choose(request.generation, self.active.generation, held)
                 asked = request.generation or version.generation
                 propose = Propose(hold=(asked, version.policies))
                 return await self._with_worker(propose, f"rollback to {asked}")
@@ -152,7 +140,7 @@ class Changer:
             assert isinstance(audited, Audited)
             if audited.found:
                 writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
-                await self._undone_by(self.reserve(audited.generation))
+                await self._undone_by(self.keeper.reserve(audited.generation))
                 await self._write(writes)
                 self.active.mended(writes, audited)
             return audited
@@ -194,7 +182,6 @@ class Changer:
         await self._write(change.writes)
         laps.lap("write")
         self.active.learn(change, cause)
-        self.kept = change.compiled.kept
         await self._settle(plan, change)
         laps.lap("listen")
         return len(change.writes)
@@ -206,7 +193,7 @@ class Changer:
         try:
             change = await self._compile(Compile(attached, plan.detach))
             laps.lap("compile")
-            await self._undone_by(self._ready(change))
+            await self._undone_by(self.keeper.ready(change, attached=bool(attached)))
         except BaseException:
             await self.attachments.remove([found.attachment.endpoint for found in attached])
             raise
@@ -221,7 +208,7 @@ class Changer:
         except ClocheError:
             raise error from None
         error.note = STAYS
-        await self._undone_by(self._ready(change))
+        await self._undone_by(self.keeper.ready(change))
         return change
 
     async def _undone_by(self, step: Awaitable[None]) -> None:
@@ -231,22 +218,6 @@ class Changer:
         except BaseException:
             await self._parts.workshop.stop()
             raise
-
-    async def _ready(self, change: Change) -> None:
-        """No number counts in the kernel before the disk knows that it is used, and what it stands for."""
-        generation = change.compiled.generation
-        await self.reserve(generation)
-        named = dict(named_rules(change.writes))
-        if named:
-            rules = self._rules | named
-            await self._parts.kernel.run(self._parts.disk.save_rules, rules)
-            self._rules = rules
-
-    async def reserve(self, generation: int) -> None:
-        """Let the disk know that generations up to this one are used. Raises OSError."""
-        reserved = generation + RESERVED if generation > self._reserved else self._reserved
-        await self.attachments.save(reserved)
-        self._reserved = reserved
 
     async def _write(self, writes: tuple[Write, ...]) -> None:
         self.active.turns += 1
@@ -263,31 +234,9 @@ class Changer:
         await parts.responding.withdraw(plan.detach)
         await self.attachments.remove(plan.detach)
         await parts.responding.update(self.active.directory.state)
-        await self.save()
-        compiled = change.compiled
-        if compiled.policies:
-            await self._keep(Version(compiled.generation, compiled.meaning, compiled.policies))
-
-    async def _keep(self, version: Version) -> None:
-        try:
-            await self.versions.keep(version)
-        except OSError as error:
-            log.error("policies cannot be kept for a roll-back", error=str(error))
+        await self.keeper.keep(change.compiled)
 
     async def save(self) -> None:
-        """Let the disk know what is active. When it cannot, ``unsaved`` says why, and nothing else fails."""
-        try:
-            await self._parts.kernel.run(self._parts.disk.save_kept, self.kept)
-            await self.attachments.save(self._reserved)
-            self.unsaved = ""
-        except OSError as error:
-            self.unsaved = f"generation {self.active.generation} is active but not on disk: {error}"
-            log.error("not on disk", error=str(error))
-
-
-def named_rules(writes: tuple[Write, ...]) -> Iterator[tuple[int, tuple[RuleOrigin, ...]]]:
-    """What these writes let numbers of sets stand for."""
-    for write in writes:
-        match write:
-            case Put("rules", int(number), tuple(rules)):
-                yield number, rules
+        """Try again to save what could not be saved."""
+        async with self.turn:
+            await self.keeper.save(self.active.generation)

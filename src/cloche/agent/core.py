@@ -73,6 +73,8 @@ class Core:
                 applied = await self._make(wanted)
             except (ClocheError, OSError) as error:
                 log.warning("refused", cause=wanted.cause, error=str(error))
+                if isinstance(error, OSError):
+                    self.problems["system"] = f"the last change could not be made: {error}"
                 refused = error if isinstance(error, ClocheError) else ClocheError(str(error))
                 if not wanted.done.cancelled():
                     wanted.done.set_exception(refused)
@@ -88,7 +90,7 @@ class Core:
             applied = await self._changer.rollback(wanted.ask)
         else:
             applied = await self._changer.change(wanted.ask, wanted.cause)
-        for problem in ("start", "mend", "repair"):
+        for problem in ("start", "mend", "repair", "system"):
             self.problems.pop(problem, None)
         return applied
 
@@ -98,9 +100,8 @@ class Core:
             await asyncio.sleep(MEND_SECONDS)
             if {"store", "down"} & self.problems.keys():
                 continue
-            if self._changer.unsaved:
-                async with self._changer.turn:
-                    await self._changer.save()
+            if self._changer.keeper.unsaved:
+                await self._changer.save()
             if not self._parts.workshop.alive or not await self._parts.responding.alive():
                 await self.try_again("mend")
 
@@ -161,8 +162,8 @@ class Core:
         problems = [*self.problems.values(), *self.guard.problems.values(), *active.problems()]
         problems += [problem.message for problem in parts.responding.problems]
         problems += self.lookout.found.problems
-        if self._changer.unsaved:
-            problems.append(self._changer.unsaved)
+        if self._changer.keeper.unsaved:
+            problems.append(self._changer.keeper.unsaved)
         return Status(
             instance=parts.config.instance,
             version=__version__,
@@ -232,7 +233,7 @@ class Core:
         return list(show.classes(self._changer.active.directory, tables))
 
     async def _generations(self) -> list[object]:
-        active, first = self._changer.active, self._changer.versions.generations
+        active, first = self._changer.active, self._changer.keeper.versions.generations
         return [
             msgspec.structs.replace(
                 shown,

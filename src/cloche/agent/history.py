@@ -41,11 +41,13 @@ class History:
     def __init__(self, length: int) -> None:
         self._events: deque[FlowEvent] = deque(maxlen=length)
         self._followers: set[Follower] = set()
+        self._count = 0
 
     def add(self, events: Iterable[FlowEvent]) -> None:
         """Take events in; called by the events task alone."""
         for event in events:
             self._events.append(event)
+            self._count += 1
             for follower in self._followers:
                 if len(follower.waiting) < BEHIND:
                     follower.waiting.append(event)
@@ -57,6 +59,15 @@ class History:
     def recent(self) -> tuple[FlowEvent, ...]:
         """Everything kept."""
         return tuple(self._events)
+
+    def mark(self) -> int:
+        """Where the history is now, for ``since``. (Wall clocks jump; this does not.)"""
+        return self._count
+
+    def since(self, mark: int) -> tuple[FlowEvent, ...]:
+        """Everything kept that came after a mark."""
+        later = self._count - mark
+        return tuple(self._events)[-later:] if later else ()
 
     async def read(self, *, follow: bool) -> AsyncIterator[list[FlowEvent]]:
         """The history in small lists; with ``follow`` then new events as they come, without end."""

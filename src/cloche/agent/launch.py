@@ -64,7 +64,8 @@ def start(config: Config) -> Client:
     kept = disk.load_config()
     if kept is not None and not _fits(kept, config):
         raise _different(config)
-    disk.save_config(kept or config)
+    if kept is None:
+        disk.save_config(config)
     config.log.parent.mkdir(parents=True, exist_ok=True)
     with config.log.open("ab") as log:
         begin = log.tell()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection
 
 from cloche.agent.history import History
@@ -16,7 +15,6 @@ from cloche.responder import messages as wire
 
 EVENTS_SETTLE_SECONDS = 0.05
 """How long an event may take from the program to the history."""
-CLOCK_SLACK_SECONDS = 0.5
 
 
 class Prober:
@@ -28,7 +26,7 @@ class Prober:
     async def probe(self, request: ProbeRequest) -> list[ProbeResult]:
         """One result for each pair, in order. Raises ClocheError when the responder does not run."""
         questions = [self._question(pair, request) for pair in request.pairs]
-        begin = time.time()
+        begin = self._history.mark()
         asked = [question for question in questions if isinstance(question, wire.Probe)]
         answers = iter(await self._parts.responding.probe(asked) if asked else ())
         replies = [question if isinstance(question, str) else next(answers) for question in questions]
@@ -58,12 +56,12 @@ class Prober:
             tries=request.attempts,
         )
 
-    def _turned_away(self, since: float) -> set[tuple[str, int]]:
+    def _turned_away(self, mark: int) -> set[tuple[str, int]]:
         """Addresses and ports of senders whom the program itself answered."""
         return {
             (event.source_address, event.source_port)
-            for event in self._history.recent()
-            if event.time >= since - CLOCK_SLACK_SECONDS and event.reason == Reason.NO_BACKEND.shown
+            for event in self._history.since(mark)
+            if event.reason == Reason.NO_BACKEND.shown
         }
 
 
