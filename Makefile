@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel bench docs fuzz mutants
+.PHONY: help demo check test kernel bench docs fuzz mutants branches
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## bring up the shop, show its matrix, cut a live connection, measure, clean up
 	tools/demo
@@ -25,6 +25,9 @@ fuzz: ## attacks at length: 10^8 packets (the oracle judges one stretch in 10), 
 
 mutants: ## programs made wrong on purpose: does the suite notice each? (root, half an hour)
 	$(PYTHON) tests/mutation/run.py --write
+
+branches: ## which branches of the C program the attacks and kernel tests take (root, minutes)
+	$(PYTHON) tests/branches/run.py --write
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,11 @@ import oracle_mutants
 import program_mutants
 import table_mutants
 from mutant import Mutant
+from run_copies import copy_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests/fuzz/corpus"
 PAGE = ROOT / "docs/mutants.md"
-COPIED = ("src", "bpf", "tests", "tools", "examples", "docs", "benchmarks", "pyproject.toml", "README.md")
 GROUPS = {
     "The program (C)": program_mutants.MUTANTS,
     "The compiler": table_mutants.MUTANTS,
@@ -48,16 +47,6 @@ class Caught(NamedTuple):
     by: str
     trouble: str = ""
     told: str = ""
-
-
-def copy_sources(to: Path) -> None:
-    """What tests need, in a folder of its own."""
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy2(source, to / name)
 
 
 def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
