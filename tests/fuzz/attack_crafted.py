@@ -227,6 +227,17 @@ def mapped(draw: Random) -> Made:
     return framed(by, bytes(inside))
 
 
+def far_or_large(draw: Random) -> Made:
+    """With few hops left, or about as large as a link takes, or larger."""
+    by, six = draw.choice(SENDERS), int(draw.random() < 0.5)
+    extra = IpOptions(ttl=draw.choice((0, 1, 2, 64, 255)), dont_fragment=draw.random() < 0.5)
+    payload = bytes(draw.choice((0, 0, 1432, 1440, 1452, 1453, 1460, 1461, 1472, 1473, 1480, 1540)))
+    to = flow(draw, by, six)
+    return framed(
+        by, tcp(to, 2, payload, extra=extra) if draw.random() < 0.5 else udp(to, payload, extra=extra)
+    )
+
+
 CRAFTED: tuple[Callable[[Random], Made], ...] = (
     spoofed_mac,
     spoofed_address,
@@ -243,4 +254,5 @@ CRAFTED: tuple[Callable[[Random], Made], ...] = (
     out_of_state,
     servers,
     mapped,
+    far_or_large,
 )
