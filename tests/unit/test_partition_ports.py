@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,7 @@ def test_merged_ranges_hold_the_same_and_do_not_touch(found: list[tuple[int, int
     """Nothing is lost or added; what overlaps or touches is one range, in order."""
     whole = merged(found)
     assert indexes(whole) == indexes(tuple(found))
-    assert all(first[1] + 1 < second[0] for first, second in zip(whole, whole[1:], strict=False))
+    assert all(first[1] + 1 < second[0] for first, second in pairwise(whole))
 
 
 @given(st.lists(ranges, max_size=4))
@@ -32,7 +34,7 @@ def test_a_cut_has_each_port_in_exactly_its_sets(found: list[list[tuple[int, int
     made = cut(merged(ports) for ports in found)
     assert made.intervals[0][0] == 0
     assert made.intervals[-1][1] == ATOMS_SIZE - 1
-    for before, after in zip(made.intervals, made.intervals[1:], strict=False):
+    for before, after in pairwise(made.intervals):
         assert before[1] + 1 == after[0]
     for first, last, mask in made.intervals:
         for index in {first, last, min(last, 41)}:
