@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloche.model.policy import PortMatch
@@ -21,6 +21,7 @@ def indexes(ports: tuple[tuple[int, int], ...]) -> set[int]:
 
 
 @given(ranges)
+@example([(0, 1), (2, 3), (5, 6)])
 def test_merged_ranges_hold_the_same_and_do_not_touch(found: list[tuple[int, int]]) -> None:
     """Nothing is lost or added; what overlaps or touches is one range, in order."""
     whole = merged(found)
