@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 from histories import ACK, FIN, HAIRPIN, HASH_KEY, RST, SYN, History, icmp, tcp, udp
-from policy_worlds import attached, namespace, packet, pod, pods, policy, rule, world
+from policy_worlds import attached, namespace, packet, pod, pods, policy, port, rule, world
 
 from cloche.model.address import format_address, parse_address
 from cloche.model.flow import Decision, Delivery, Packet
@@ -194,6 +194,16 @@ def test_hairpin_is_judged_as_itself() -> None:
         one.flip(policy("x/p", pods(where="x"), ingress=[])).word(tcp(A, HAIRPIN, SYN | ACK, 40000, 8080))
         == "ingress-not-allowed"
     )
+
+
+def test_hairpin_opened_by_its_receiver_is_judged_as_itself() -> None:
+    """A connection taken up in its middle is judged again as the endpoint to itself, whoever opened it."""
+    answers = policy("x/p", pods(where="x"), ingress=[rule(pods(where="x", app="a"), ports=[port(40000)])])
+    one = taking(history(*backends(A), policies=(answers,)), TO_A)
+    assert one.word(tcp(A, FRONT, SYN)) == "ingress-not-allowed"
+    assert one.word(tcp(A, FRONT, ACK)) == "allow"
+    none = policy("x/p", pods(where="x"), ingress=[])
+    assert one.flip(none).word(tcp(A, FRONT, ACK)) == "ingress-not-allowed"
 
 
 def error(source: object, destination: object, quoted: Packet) -> Packet:

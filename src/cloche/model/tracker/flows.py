@@ -160,11 +160,13 @@ def judged_again(world: World, flow: Flow) -> Flow:
 
 
 def opening_packet(flow: Flow) -> Packet:
-    """What policy was asked when the flow was opened."""
-    source = flow.receiver.address if flow.hairpin else flow.opener.address
+    """What policy was asked when the flow was opened; of a hairpin, the endpoint itself is both ends."""
+    source, destination = flow.opener.address, flow.receiver.address
+    if flow.hairpin and flow.front is not None:
+        source = destination = flow.front.side.address
     return Packet(
         source,
-        flow.receiver.address,
+        destination,
         flow.protocol,
         flow.opener.port,
         flow.receiver.port,
