@@ -55,6 +55,7 @@ def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         **os.environ,
         "PYTHONPATH": f"{copy / 'src'}:{copy / 'tools'}",
         "CLOCHE_PACKETS": PACKETS,
+        "CLOCHE_REPLAYS": os.environ.get("CLOCHE_REPLAYS", "0"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, *arguments]
@@ -133,6 +134,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--keep", action="store_true", help=f"write into {CORPUS.relative_to(ROOT)}")
     given = parser.parse_args()
+    if given.keep:
+        os.environ["CLOCHE_REPLAYS"] = "60"
     found: dict[str, list[tuple[Mutant, Caught]]] = {}
     missed = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:

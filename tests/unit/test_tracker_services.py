@@ -263,8 +263,8 @@ def test_the_choice_is_the_programs() -> None:
         h ^= h >> 32
     assert choose_backend(HASH_KEY, asked, 7) == (h // 2**32) * 7 // 2**32
     counts = [0] * 7
-    for port in range(7000):
-        counts[choose_backend(HASH_KEY, msgspec.structs.replace(asked, source_port=port), 7)] += 1
+    for number in range(7000):
+        counts[choose_backend(HASH_KEY, msgspec.structs.replace(asked, source_port=number), 7)] += 1
     assert min(counts) > 850
 
 
