@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from attack_ends import FLAGS, ODD, PODS, PORTS, SENDERS, framed, link_of, own, packet, sender_number, someone
-from attack_site import KEYS, addresses, mac
+from attack_site import KEYS, UPLINK, addresses, mac
 
 from cloche.model.address import Address
 from cloche.model.topology import GATEWAY4, GATEWAY6
@@ -238,6 +238,13 @@ def far_or_large(draw: Random) -> Made:
     )
 
 
+def outside(draw: Random) -> Made:
+    """A neighbour host that speaks as somebody."""
+    six = int(draw.random() < 0.5)
+    source = draw.choice((*PODS[six], *ODD[six], someone(draw, six)))
+    return framed(UPLINK, packet(draw, Flow(source, someone(draw, six))))
+
+
 CRAFTED: tuple[Callable[[Random], Made], ...] = (
     spoofed_mac,
     spoofed_address,
@@ -255,4 +262,5 @@ CRAFTED: tuple[Callable[[Random], Made], ...] = (
     servers,
     mapped,
     far_or_large,
+    outside,
 )

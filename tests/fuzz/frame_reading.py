@@ -68,6 +68,18 @@ def read(world: World, frame: bytes, origin: Origin) -> Packet | Decision:
         return denied(NOBODY, refused.reason)
 
 
+def read_uplink(world: World, frame: bytes) -> Decision:
+    """What becomes of a frame from outside: nobody there may speak as one of ours; the rest passes."""
+    kind, data, source = number(frame, 12, 2), frame[14:], None
+    if kind == IPV4 and len(data) >= 16:
+        source = Address(MAPPED + data[12:16])
+    if kind == IPV6 and len(data) >= 24:
+        source = Address(data[8:24])
+    if source is not None and world.place(1, source).kind in (PlaceKind.ENDPOINT, PlaceKind.OURS):
+        return denied(NOBODY, Reason.SPOOFED_ADDRESS)
+    return passed(NOBODY, Delivery.PASS)
+
+
 def _read(world: World, frame: bytes, origin: Origin) -> Packet | Decision:
     if world.generation == 0:
         raise Refused(Reason.NO_GENERATION)

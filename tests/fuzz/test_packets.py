@@ -17,6 +17,7 @@ from attack_pool import Outcome, attack, play, report, unpacked
 from program_lab import SERVICE4, WEB, Lab, allows, inside, make_devices
 
 from cloche.datapath.testrun import Engine
+from cloche.model.flow import Delivery, Entry
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.tables.schema import Put, settled
@@ -64,6 +65,13 @@ def test_attacks_reach_every_reason_that_a_frame_can_bring_about(outcome: Outcom
     """Each reason that the program's source names was given to some frame, those of state alone excepted."""
     seen = {reason for reason, _, _ in outcome.seen}
     assert not given() - seen - set(BY_STATE_ALONE) - set(NEVER), report(outcome)
+
+
+@pytest.mark.skipif(PACKETS < 20_000, reason="too few packets to come upon every delivery")
+def test_attacks_reach_every_delivery_and_entry(outcome: Outcome) -> None:
+    """Frames were dropped, delivered, handed to the stack, answered and passed on, from every entry."""
+    assert {delivery for _, delivery, _ in outcome.seen} == set(Delivery)
+    assert {entry for _, _, entry in outcome.seen} == set(Entry)
 
 
 def given() -> set[Reason]:
