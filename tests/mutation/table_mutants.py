@@ -30,8 +30,9 @@ SELECTED = (
      "elif peer.namespaces.requirements and not peer.namespaces.matches(\n"
      "            dict(self.space_labels(endpoint.namespace))\n        ):\n            return False",
      "elif False:\n            return False"),
-    ("namespaceSelector means the policy's own namespace", "src/cloche/partition/population.py",
-     "if peer.namespaces is None:\n            return self._filtered", "if peer.namespace:\n            return self._filtered"),
+    ("podSelector beside namespaceSelector is ignored", "src/cloche/partition/population.py",
+     "for key in self.in_space(space)}\n        return self._filtered(pool, peer.pods)",
+     "for key in self.in_space(space)}\n        return pool"),
     ("a namespace without an object has no name", "src/cloche/partition/population.py",
      "return ((NAMESPACE_NAME_LABEL, name),) if labels is None else labels", "return labels or ()"),
     ("a relabelled endpoint keeps its old selectors", "src/cloche/partition/peers.py", "for use in old - new:",
