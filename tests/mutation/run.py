@@ -40,6 +40,14 @@ Engine()
 """
 
 
+QUICK = """
+from hypothesis import Phase, settings
+settings.register_profile("mutants", phases=(Phase.explicit, Phase.generate), deadline=None)
+settings.load_profile("mutants")
+"""
+"""A conftest for the copy: that something fails is enough, not the smallest example of it."""
+
+
 class Caught(NamedTuple):
     """``by``: the test that failed, "" when none did; ``trouble``: why there was nothing to catch; ``told``:
     the frames that told, as the fuzzer printed them."""
@@ -141,6 +149,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
         copy_sources(copy)
+        (copy / "conftest.py").write_text(QUICK)
         for title, mutants in GROUPS.items():
             for mutant in mutants:
                 if given.only not in f"{mutant.file} {mutant.fact}":
