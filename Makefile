@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel kernel-6.1 upgrades bench scale docs fuzz mutants
+.PHONY: help demo check test kernel kernel-6.1 upgrades bench scale docs fuzz mutants branches
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ kernel-6.1: ## the same by Debian 12's own kernel, booted in qemu (root, long wh
 
 upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)
 	CLOCHE_FULL=1 $(PYTHON) -m pytest tests/e2e/test_agent_upgrade.py
+
+branches: ## which branches of the C program the attacks and kernel tests take (root, minutes)
+	$(PYTHON) tests/branches/run.py --write
 
 bench: ## speed against a bare veth pair and a bridge, measured here (root)
 	$(PYTHON) -m benchmarks

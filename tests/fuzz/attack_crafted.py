@@ -7,7 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 from attack_ends import FLAGS, ODD, PODS, PORTS, SENDERS, framed, link_of, own, packet, sender_number, someone
-from attack_site import KEYS, addresses, mac
+from attack_site import KEYS, UPLINK, addresses, mac
 
 from cloche.model.address import Address
 from cloche.model.topology import GATEWAY4, GATEWAY6
@@ -227,6 +227,24 @@ def mapped(draw: Random) -> Made:
     return framed(by, bytes(inside))
 
 
+def far_or_large(draw: Random) -> Made:
+    """With few hops left, or about as large as a link takes, or larger."""
+    by, six = draw.choice(SENDERS), int(draw.random() < 0.5)
+    extra = IpOptions(ttl=draw.choice((0, 1, 2, 64, 255)), dont_fragment=draw.random() < 0.5)
+    payload = bytes(draw.choice((0, 0, 1432, 1440, 1452, 1453, 1460, 1461, 1472, 1473, 1480, 1540)))
+    to = flow(draw, by, six)
+    return framed(
+        by, tcp(to, 2, payload, extra=extra) if draw.random() < 0.5 else udp(to, payload, extra=extra)
+    )
+
+
+def outside(draw: Random) -> Made:
+    """A neighbour host that speaks as somebody."""
+    six = int(draw.random() < 0.5)
+    source = draw.choice((*PODS[six], *ODD[six], someone(draw, six)))
+    return framed(UPLINK, packet(draw, Flow(source, someone(draw, six))))
+
+
 CRAFTED: tuple[Callable[[Random], Made], ...] = (
     spoofed_mac,
     spoofed_address,
@@ -243,4 +261,6 @@ CRAFTED: tuple[Callable[[Random], Made], ...] = (
     out_of_state,
     servers,
     mapped,
+    far_or_large,
+    outside,
 )

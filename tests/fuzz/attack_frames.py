@@ -12,7 +12,7 @@ from attack_crafted import CRAFTED
 from attack_ends import FLAGS, framed, ordinary, someone
 from attack_site import KEYS
 
-from cloche.model.address import is_ipv4
+from cloche.model.address import Address, is_ipv4
 from frames import ICMP, ICMPV6, SCTP, TCP, UDP, Flow, IpOptions, echo, ip, sctp, split, tcp, udp, unreachable
 
 EDGES = (0, 1, 2, 3, 4, 6, 7, 8, 16, 17, 20, 40, 43, 44, 58, 60, 64, 127, 128, 132, 191, 254, 255)
@@ -27,11 +27,13 @@ class Attacker:
         self.draw = draw
         self._passed: deque[tuple[str, bytes]] = deque(maxlen=KEPT)
         self._sent: deque[tuple[str, bytes]] = deque(maxlen=KEPT)
+        self._begun: deque[tuple[str, Address, Address, int, int]] = deque(maxlen=KEPT // 4)
 
     def forget(self) -> None:
         """Nothing has been sent yet."""
         self._passed.clear()
         self._sent.clear()
+        self._begun.clear()
 
     def passed(self, receiver: str, packet: bytes) -> None:
         """An IP packet was delivered: to an endpoint, the host (``host``) or beyond (``stack``)."""
@@ -51,7 +53,7 @@ class Attacker:
             return self._answer()
         if kind < 0.5:
             return self._complaint()
-        if kind < 0.55:
+        if kind < 0.56:
             return self._part()
         if kind < 0.75:
             return self.draw.choice(CRAFTED)(self.draw)
@@ -95,13 +97,19 @@ class Attacker:
         )
 
     def _part(self) -> tuple[str, bytes]:
-        """One part of an ordinary packet."""
+        """One part of an ordinary packet; mostly a further one of a packet that was begun."""
+        if self._begun and self.draw.random() < 0.7:
+            by, source, destination, protocol, number = self.draw.choice(self._begun)
+            at = self.draw.choice((0, 8, 24, 24, 32, 48, 72))
+            extra = IpOptions(id=number, offset=at, more=self.draw.random() < 0.6)
+            return framed(by, ip(source, destination, protocol, bytes(self.draw.choice((8, 16, 24))), extra))
         by, packet = ordinary(self.draw)
         source, destination, protocol, upper = split(packet)
         upper += bytes(48)
+        number = self.draw.randrange(1 << 16)
+        self._begun.append((by, source, destination, protocol, number))
+        extra = IpOptions(id=number, more=True)
         size = self.draw.choice((16, 24, 24, 32, 48))
-        at = self.draw.choice((0, 0, 24, 24, 32, 48, 72))
-        extra = IpOptions(id=self.draw.choice((1, 2, 3)), offset=at, more=self.draw.random() < 0.7 or not at)
         return framed(by, ip(source, destination, protocol, upper[:size], extra))
 
     # --- mutations ---

@@ -31,7 +31,7 @@ from cloche.model.reasons import Reason
 
 SITE = 15_000
 """Packets on one site before the next one is made."""
-REPLAYS = 60
+REPLAYS = int(os.environ.get("CLOCHE_REPLAYS", "60"))
 """How often a difference is tried with fewer steps."""
 KINDS = {"change": Change, "wait": Wait, "send": Send, "forget": Forget}
 Seen = Counter[tuple[Reason, Delivery, Entry]]

@@ -11,8 +11,8 @@ from collections import Counter
 from random import Random
 
 from attack_frames import Attacker
-from attack_site import CAPACITY, KEYS, Change, Forget, Send, Site, Step, Wait, addresses, mac
-from frame_reading import Origin, read
+from attack_site import CAPACITY, KEYS, UPLINK, Change, Forget, Send, Site, Step, Wait, addresses, mac
+from frame_reading import Origin, read, read_uplink
 
 from cloche.datapath.settings import HOST_MARK
 from cloche.datapath.testrun import Engine, Result
@@ -22,7 +22,7 @@ from cloche.model.reasons import Reason
 from cloche.model.tracker import Tracker, step
 from frames import SCTP, TCP, UDP, checksum_errors, packet_of, split
 
-SHOT, REDIRECTED = 2, 7
+SHOT, REDIRECTED, PASSED_ON = 2, 7, 0xFFFFFFFF
 SHORTEST = {b"\x08\x00": 34, b"\x86\xdd": 54}
 """With fewer bytes of IP header the kernel refuses the test run, and no device would hand them on."""
 STRETCH = 1500
@@ -80,7 +80,7 @@ class Run:
                 raise Difference(f"{wrong}\nprogram {result}")
             return
         self.judged += 1
-        said = read(site.world, frame, origin)
+        said = read_uplink(site.world, frame) if by == UPLINK else read(site.world, frame, origin)
         packet = said if isinstance(said, Packet) else None
         if isinstance(said, Packet):
             decision, self.tracker = step(site.world, self.tracker, said, site.now)
@@ -95,6 +95,8 @@ def run(site: Site, by: str, frame: bytes) -> Result | None:
     """The real program on the frame; None where the kernel's test run takes no frame so short."""
     number = KEYS.index(by) + 1 if by in KEYS else 5
     try:
+        if by == UPLINK:
+            return _passed_on(site.engine.run("from_uplink", frame, site.devices[0]))
         if by in ("host", "stack"):
             return site.engine.run("from_stack", frame, site.devices[0], HOST_MARK if by == "host" else 0)
         return site.engine.run("from_endpoint", frame, site.devices[number])
@@ -102,6 +104,13 @@ def run(site: Site, by: str, frame: bytes) -> Result | None:
         if len(frame) < SHORTEST.get(frame[12:14], 14):
             return None
         raise
+
+
+def _passed_on(result: Result) -> Result:
+    """What is no IP goes on to the stack at once, with no answer left."""
+    if result.retval != PASSED_ON or result.verdict is not Verdict.UNSET:
+        return result
+    return result._replace(verdict=Verdict.ALLOW, delivery=Delivery.PASS, direction=None)
 
 
 def compare(decision: Decision, result: Result, packet: Packet | None) -> str:
@@ -129,7 +138,8 @@ def compare(decision: Decision, result: Result, packet: Packet | None) -> str:
 def outlaw(frame: bytes, origin: Origin, result: Result) -> str:
     """What no frame may do, whatever the oracle says of it."""
     if result.verdict is Verdict.ALLOW:
-        if result.reason is not Reason.NONE or result.retval != REDIRECTED:
+        expected = PASSED_ON if result.delivery is Delivery.PASS else REDIRECTED
+        if result.reason is not Reason.NONE or result.retval != expected:
             return f"allowed with {result.reason.shown}, returns {result.retval}"
     elif result.verdict is not Verdict.DENY or result.reason is Reason.NONE:
         return "dropped without a reason"

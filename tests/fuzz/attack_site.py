@@ -60,6 +60,8 @@ KEYS = ("x/a", "x/b", "y/c", "y/d")
 """The endpoints with a link here. The last is attached and never more: closed."""
 STRANGER = "?"
 """Who sends on a link that no endpoint has."""
+UPLINK = "uplink"
+"""Who sends from outside."""
 RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
 HOSTS = (parse_address("192.168.7.1"), parse_address("fd00:7::1"))
 FRONTS = (parse_address("10.96.0.10"), parse_address("fd00:96::a"))
@@ -99,7 +101,7 @@ class Wait(NamedTuple):
 
 
 class Send(NamedTuple):
-    """A frame comes in; ``by``: an endpoint's key, ``STRANGER``, ``host`` or ``stack``."""
+    """A frame comes in; ``by``: an endpoint's key, ``STRANGER``, ``UPLINK``, ``host`` or ``stack``."""
 
     by: str
     frame: bytes
@@ -196,7 +198,7 @@ class Site:
 
     def origin(self, by: str) -> Origin:
         """How a sender's frames come in."""
-        if by in ("host", "stack"):
+        if by in ("host", "stack", UPLINK):
             return Origin(Entry.HOST if by == "host" else Entry.STACK)
         number = KEYS.index(by) + 1 if by in KEYS else 0
         return Origin(Entry.ENDPOINT, by, mac(number) if number else b"")

@@ -53,12 +53,31 @@ class Upper(NamedTuple):
     cut_short: bool = False
 
 
+class Whole(NamedTuple):
+    """What IP says of the whole packet: hops left, and bytes from its header on."""
+
+    ttl: int
+    length: int
+
+
 def read(world: World, frame: bytes, origin: Origin) -> Packet | Decision:
     """The packet that a frame holds, or what becomes of it without one."""
     try:
         return _read(world, frame, origin)
     except Refused as refused:
         return denied(NOBODY, refused.reason)
+
+
+def read_uplink(world: World, frame: bytes) -> Decision:
+    """What becomes of a frame from outside: nobody there may speak as one of ours; the rest passes."""
+    kind, data, source = number(frame, 12, 2), frame[14:], None
+    if kind == IPV4 and len(data) >= 16:
+        source = Address(MAPPED + data[12:16])
+    if kind == IPV6 and len(data) >= 24:
+        source = Address(data[8:24])
+    if source is not None and world.place(1, source).kind in (PlaceKind.ENDPOINT, PlaceKind.OURS):
+        return denied(NOBODY, Reason.SPOOFED_ADDRESS)
+    return passed(NOBODY, Delivery.PASS)
 
 
 def _read(world: World, frame: bytes, origin: Origin) -> Packet | Decision:
@@ -116,7 +135,7 @@ def _ipv4(data: bytes, origin: Origin) -> Packet:
     word = number(data, 6, 2)
     offset, more, payload = (word & 0x1FFF) * 8, bool(word & 0x2000), data[header:length]
     part = Fragment(number(data, 4, 2), offset, len(payload), more) if offset or more else None
-    return _packet(ends, Upper(data[9], payload, part), origin, data[8])
+    return _packet(ends, Upper(data[9], payload, part), origin, Whole(data[8], length))
 
 
 def _options(options: bytes) -> None:
@@ -137,7 +156,8 @@ def _ipv6(data: bytes, origin: Origin) -> Packet:
     if len(data) < 40 or data[0] >> 4 != 6 or number(data, 4, 2) + 40 > len(data):
         raise Refused(Reason.MALFORMED)
     ends = unmapped(data[8:24]), unmapped(data[24:40])
-    return _packet(ends, _chain(data[6], data[40 : 40 + number(data, 4, 2)]), origin, data[7])
+    length = 40 + number(data, 4, 2)
+    return _packet(ends, _chain(data[6], data[40:length]), origin, Whole(data[7], length))
 
 
 def unmapped(address: bytes) -> Address:
@@ -174,12 +194,13 @@ def _chain(protocol: int, data: bytes) -> Upper:
 # --- what follows ---
 
 
-def _packet(ends: tuple[Address, Address], upper: Upper, origin: Origin, hops: int) -> Packet:
+def _packet(ends: tuple[Address, Address], upper: Upper, origin: Origin, whole: Whole) -> Packet:
     icmp_protocol = ICMP if ends[0][:12] == MAPPED else ICMPV6
     protocol, data, part, cut_short = upper
     if part is not None and not part.offset and not part.more:
         part = None
     fields: dict[str, object] = {"entry": origin.entry, "sender": origin.sender}
+    fields |= {name: value for name, value in whole._asdict().items() if name in Packet.__struct_fields__}
     if part is not None and part.offset:
         return Packet(*ends, protocol, fragment=part, **fields)  # type: ignore[arg-type]
     need = 8 if protocol == icmp_protocol else NEEDS.get(protocol, 0)
@@ -195,7 +216,7 @@ def _packet(ends: tuple[Address, Address], upper: Upper, origin: Origin, hops: i
     if protocol == TCP:
         fields["tcp_flags"] = data[13]
     if protocol == icmp_protocol:
-        fields |= _icmp(icmp_protocol, data, hops)
+        fields |= _icmp(icmp_protocol, data, whole.ttl)
     return Packet(*ends, protocol, **fields)  # type: ignore[arg-type]
 
 

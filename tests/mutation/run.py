@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,11 +20,11 @@ import oracle_mutants
 import program_mutants
 import table_mutants
 from mutant import Mutant
+from run_copies import copy_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests/fuzz/corpus"
 PAGE = ROOT / "docs/mutants.md"
-COPIED = ("src", "bpf", "tests", "tools", "examples", "docs", "benchmarks", "pyproject.toml", "README.md")
 GROUPS = {
     "The program (C)": program_mutants.MUTANTS,
     "The compiler": table_mutants.MUTANTS,
@@ -41,6 +40,14 @@ Engine()
 """
 
 
+QUICK = """
+from hypothesis import Phase, settings
+settings.register_profile("mutants", phases=(Phase.explicit, Phase.generate), deadline=None)
+settings.load_profile("mutants")
+"""
+"""A conftest for the copy: that something fails is enough, not the smallest example of it."""
+
+
 class Caught(NamedTuple):
     """``by``: the test that failed, "" when none did; ``trouble``: why there was nothing to catch; ``told``:
     the frames that told, as the fuzzer printed them."""
@@ -50,22 +57,13 @@ class Caught(NamedTuple):
     told: str = ""
 
 
-def copy_sources(to: Path) -> None:
-    """What tests need, in a folder of its own."""
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, to / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-        else:
-            shutil.copy2(source, to / name)
-
-
 def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Python on the copy's sources, not on those that are installed."""
     environment = {
         **os.environ,
         "PYTHONPATH": f"{copy / 'src'}:{copy / 'tools'}",
         "CLOCHE_PACKETS": PACKETS,
+        "CLOCHE_REPLAYS": os.environ.get("CLOCHE_REPLAYS", "0"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [sys.executable, *arguments]
@@ -144,11 +142,14 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     parser.add_argument("--keep", action="store_true", help=f"write into {CORPUS.relative_to(ROOT)}")
     given = parser.parse_args()
+    if given.keep:
+        os.environ["CLOCHE_REPLAYS"] = "60"
     found: dict[str, list[tuple[Mutant, Caught]]] = {}
     missed = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
         copy_sources(copy)
+        (copy / "conftest.py").write_text(QUICK)
         for title, mutants in GROUPS.items():
             for mutant in mutants:
                 if given.only not in f"{mutant.file} {mutant.fact}":

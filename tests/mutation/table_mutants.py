@@ -5,14 +5,16 @@ from __future__ import annotations
 from mutant import Mutant
 
 COMPILER = (
+    "tests/unit/test_partition_ports.py",
     "tests/unit/test_compiler_oracle.py",
     "tests/unit/test_scenarios.py",
     "tests/unit/test_compiler_steps.py",
     "tests/unit/test_tracker_tables.py",
 )
 RANGES = (
-    ("a range of ports ends one port late", "src/cloche/partition/ports.py", "toggles.get(last + 1, 0)",
-     "toggles.get(last + 2, 0)"),
+    ("a range of ports ends one port late", "src/cloche/partition/ports.py",
+     "toggles[last + 1] = toggles.get(last + 1, 0)", "toggles[last + 2] = toggles.get(last + 2, 0)"),
+    ("of ranges that end together one does not end", "src/cloche/partition/ports.py", "toggles.get(last + 1, 0)", "0"),
     ("ranges two apart are made one", "src/cloche/partition/ports.py", "first <= out[-1][1] + 1", "first <= out[-1][1] + 2"),
     ("a range inside another shortens it", "src/cloche/partition/ports.py", "max(last, out[-1][1])", "last"),
     ("UDP's ports are TCP's", "src/cloche/partition/ports.py", "UDP: SLOT_UDP, SCTP", "UDP: SLOT_TCP, SCTP"),
@@ -28,8 +30,9 @@ SELECTED = (
      "elif peer.namespaces.requirements and not peer.namespaces.matches(\n"
      "            dict(self.space_labels(endpoint.namespace))\n        ):\n            return False",
      "elif False:\n            return False"),
-    ("namespaceSelector means the policy's own namespace", "src/cloche/partition/population.py",
-     "if peer.namespaces is None:\n            return self._filtered", "if peer.namespace:\n            return self._filtered"),
+    ("podSelector beside namespaceSelector is ignored", "src/cloche/partition/population.py",
+     "for key in self.in_space(space)}\n        return self._filtered(pool, peer.pods)",
+     "for key in self.in_space(space)}\n        return pool"),
     ("a namespace without an object has no name", "src/cloche/partition/population.py",
      "return ((NAMESPACE_NAME_LABEL, name),) if labels is None else labels", "return labels or ()"),
     ("a relabelled endpoint keeps its old selectors", "src/cloche/partition/peers.py", "for use in old - new:",

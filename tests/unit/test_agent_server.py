@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cloche.agent import server
 from cloche.agent.client import AgentError, Client
 from cloche.agent.history import History
 from cloche.agent.messages import (
@@ -179,6 +180,37 @@ def test_nonsense_is_answered_and_harms_nobody(
     with httpx.Client(transport=transport, base_url="http://agent") as raw:
         assert raw.request(method, path, content=b"\xc1" if method == "POST" else None).status_code == status
     assert client.status() == STATUS
+
+
+def test_a_body_that_never_ends_is_given_up(
+    told: tuple[Told, Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who announces a body and does not send it is told so in time, and what it took is free again."""
+    _, client = told
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.settimeout(10)
+        slow.connect(str(client.config.socket))
+        slow.sendall(b"POST /v1/apply HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        assert b"took over" in slow.recv(65536)
+    assert client.apply([]) == APPLIED
+
+
+def test_bodies_share_one_room(told: tuple[Told, Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two requests at once may not be longer together than one alone may be."""
+    _, client = told
+    monkeypatch.setattr(server, "MAX_BODY", 1000)
+    head = b"POST /v1/apply HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n"
+    with socket.socket(socket.AF_UNIX) as first, socket.socket(socket.AF_UNIX) as second:
+        for one in (first, second):
+            one.settimeout(10)
+            one.connect(str(client.config.socket))
+        first.sendall(head + bytes(800))
+        assert client.status() == STATUS
+        second.sendall(head + bytes(800))
+        assert b"over 1000 bytes" in second.recv(65536)
+        first.sendall(bytes(100))
+        assert b"200" in first.recv(65536).split(b"\r\n")[0]
 
 
 def test_nobody_there_is_not_running(tmp_path: Path) -> None:
