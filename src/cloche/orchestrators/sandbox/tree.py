@@ -60,7 +60,7 @@ Node = Scalar | Mapping | Sequence
 class _RefusedError(Exception):
     """The text cannot be read beyond this line."""
 
-    def __init__(self, line: int, message: str, hint: str = "") -> None:
+    def __init__(self, line: int, message: str, hint: str) -> None:
         self.line, self.message, self.hint = line, message, hint
         super().__init__(message)
 
@@ -135,7 +135,7 @@ class _Composer:
                 "quote text that begins with a brace; render a template first",
             )
         if len(self._frames) >= MAX_DEPTH:
-            raise _RefusedError(line, f"nested deeper than {MAX_DEPTH} levels")
+            raise _RefusedError(line, f"nested deeper than {MAX_DEPTH} levels", "no object of Kubernetes is")
         self._count(line)
         self._frames.append(_Frame(event))
 
@@ -162,7 +162,7 @@ class _Composer:
             return
         tag = event.tag
         if tag is not None and tag not in _TEXT_TAGS and tag not in _PLAIN_TAGS:
-            self._say(line, f"the YAML tag {tag!r} is not supported")
+            self._say(line, f"the YAML tag {tag!r} is not supported", "write the value without it")
         value = resolve(event.value) if plain or tag in _PLAIN_TAGS else event.value
         self._put(Scalar(line, value), 1 + len(event.value) // 64, event.anchor)
 
@@ -175,13 +175,15 @@ class _Composer:
         node, weight = self._anchors[event.anchor]
         self._aliased += weight
         if self._aliased > MAX_ALIASED:
-            raise _RefusedError(line, f"aliases stand for more than {MAX_ALIASED} values")
+            raise _RefusedError(
+                line, f"aliases stand for more than {MAX_ALIASED} values", "write the values out"
+            )
         if not self._wants_key():
             self._put(node, weight, None)
         elif isinstance(node, Scalar) and isinstance(node.value, str):
             self._frames[-1].key = (node.value, line, False)
         else:
-            raise _RefusedError(line, "only text can be a field name")
+            raise _RefusedError(line, "only text can be a field name", "write the field's name itself")
 
     def _put(self, node: Node, weight: int, anchor: str | None) -> None:
         if anchor:
@@ -217,7 +219,7 @@ class _Composer:
             if isinstance(part, Mapping):
                 frame.merges.append(part)
             else:
-                self._say(part.line, "<< merges mappings only")
+                self._say(part.line, "<< merges mappings only", "name an anchor of a mapping")
 
     def _wants_key(self) -> bool:
         return bool(self._frames) and self._frames[-1].mapping and self._frames[-1].key is None
@@ -227,7 +229,7 @@ class _Composer:
         if self._nodes > MAX_NODES:
             raise _RefusedError(line, f"more than {MAX_NODES} values in one text", "split the input")
 
-    def _say(self, line: int, message: str, hint: str = "") -> None:
+    def _say(self, line: int, message: str, hint: str) -> None:
         self.findings.append(Finding(self.file, line, "", message, hint))
 
 
@@ -247,9 +249,17 @@ def compose(text: str, file: str) -> tuple[list[Node], list[Finding]]:
         findings.append(_marked(error, text, file))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, max(0, int(error.position))) + 1
-        findings.append(Finding(file, line, "", f"not YAML: {error.reason}"))
+        findings.append(Finding(file, line, "", f"not YAML: {error.reason}", "remove the character"))
     except UnicodeEncodeError as error:
-        findings.append(Finding(file, text.count("\n", 0, error.start) + 1, "", "not YAML: a lone surrogate"))
+        findings.append(
+            Finding(
+                file,
+                text.count("\n", 0, error.start) + 1,
+                "",
+                "not YAML: a lone surrogate",
+                "save it as UTF-8",
+            )
+        )
     return roots, findings
 
 
@@ -259,16 +269,34 @@ def _join_surrogates(match: re.Match[str]) -> str:
     return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
 
 
+def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
+    """What is likely meant where YAML's own parser gives up."""
+    said = f"{error.problem} {error.context}"
+    if "flow mapping" in said or "flow sequence" in said:
+        bracket, name = ("}", "{") if "mapping" in said else ("]", "[")
+        return f"close the {name} with {bracket}, with commas between its entries"
+    if "quoted scalar" in said:
+        return "close the quotes"
+    if "simple key" in said or "mapping values" in said:
+        return "write name: value, each on a line of its own, and quote text that has a colon"
+    if "block" in said:
+        return "indent fields of one mapping alike, and entries of one list alike"
+    if "token" in said or "indicator" in said:
+        return "put text that begins with a sign such as @ ` % or * in quotes"
+    return "see whether quotes, brackets and indentation are as they should be"
+
+
 def _marked(error: yaml.MarkedYAMLError, text: str, file: str) -> Finding:
     mark, begun = error.problem_mark or error.context_mark, error.context_mark
     lines = text.rstrip().split("\n")
     line = min(mark.line + 1, len(lines)) if mark else 0
     shown = lines[line - 1] if line else ""
-    hint = ""
     if "{{" in shown:
         hint = "it looks like a template: render it first"
     elif "\t" in shown:
         hint = "indent with spaces, not tabs"
+    else:
+        hint = _syntax_hint(error)
     problem = " ".join(part for part in (error.problem, error.context) if part)
     if begun and begun.line + 1 < line:
         problem += f" begun on line {begun.line + 1}"
