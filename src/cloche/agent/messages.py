@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
-from cloche.errors import Finding
+from cloche.errors import Cost, Finding
 from cloche.orchestrators.sandbox import Manifest
 
 
@@ -49,7 +49,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
     message: str
     findings: tuple[Finding, ...] = ()
-    costs: tuple[tuple[str, int], ...] = ()
+    costs: tuple[Cost, ...] = ()
     what: str = ""
     needed: int = 0
     capacity: int = 0

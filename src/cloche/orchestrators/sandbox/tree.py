@@ -26,6 +26,7 @@ from yaml.events import (
 
 from cloche.errors import Finding
 from cloche.orchestrators.sandbox.scalars import resolve
+from cloche.orchestrators.sandbox.slips import not_yaml
 
 MAX_DEPTH = 200
 MAX_NODES = 4_000_000
@@ -246,7 +247,7 @@ def compose(text: str, file: str) -> tuple[list[Node], list[Finding]]:
     except _RefusedError as refusal:
         findings.append(Finding(file, refusal.line, "", refusal.message, refusal.hint))
     except yaml.MarkedYAMLError as error:
-        findings.append(_marked(error, text, file))
+        findings.append(not_yaml(error, text, file))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, max(0, int(error.position))) + 1
         findings.append(Finding(file, line, "", f"not YAML: {error.reason}", "remove the character"))
@@ -267,37 +268,3 @@ def _join_surrogates(match: re.Match[str]) -> str:
     """JSON writes characters beyond 16 bits as two escapes, which YAML does not know."""
     high, low = int(match[2], 16), int(match[3], 16)
     return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
-
-
-def _syntax_hint(error: yaml.MarkedYAMLError) -> str:
-    """What is likely meant where YAML's own parser gives up."""
-    said = f"{error.problem} {error.context}"
-    if "flow mapping" in said or "flow sequence" in said:
-        bracket, name = ("}", "{") if "mapping" in said else ("]", "[")
-        return f"close the {name} with {bracket}, with commas between its entries"
-    if "quoted scalar" in said:
-        return "close the quotes"
-    if "simple key" in said or "mapping values" in said:
-        return "write name: value, each on a line of its own, and quote text that has a colon"
-    if "block" in said:
-        return "indent fields of one mapping alike, and entries of one list alike"
-    if "token" in said or "indicator" in said:
-        return "put text that begins with a sign such as @ ` % or * in quotes"
-    return "see whether quotes, brackets and indentation are as they should be"
-
-
-def _marked(error: yaml.MarkedYAMLError, text: str, file: str) -> Finding:
-    mark, begun = error.problem_mark or error.context_mark, error.context_mark
-    lines = text.rstrip().split("\n")
-    line = min(mark.line + 1, len(lines)) if mark else 0
-    shown = lines[line - 1] if line else ""
-    if "{{" in shown:
-        hint = "it looks like a template: render it first"
-    elif "\t" in shown:
-        hint = "indent with spaces, not tabs"
-    else:
-        hint = _syntax_hint(error)
-    problem = " ".join(part for part in (error.problem, error.context) if part)
-    if begun and begun.line + 1 < line:
-        problem += f" begun on line {begun.line + 1}"
-    return Finding(file, line, "", f"not YAML: {problem}", hint)

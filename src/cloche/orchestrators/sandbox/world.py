@@ -80,10 +80,15 @@ def check(
     service_cidrs: tuple[Block, ...] = DEFAULT_SERVICE_CIDRS,
 ) -> tuple[Finding, ...]:
     """Everything there is to say about the input, errors first. Never raises for bad input."""
+    return examine(paths, stdin, Ranges(pod_cidrs, service_cidrs)).findings
+
+
+def examine(paths: Sequence[str], stdin: str | None, ranges: Ranges) -> World:
+    """The world of the paths, whatever is wrong with it, and all there is to say about the input."""
     sources, findings = gather(paths, stdin)
     manifests, problems = load(sources)
-    world = _assemble(manifests, Ranges(pod_cidrs, service_cidrs), None)
-    return ordered([*findings, *problems, *world.findings])
+    world = _assemble(manifests, ranges, None)
+    return msgspec.structs.replace(world, findings=ordered([*findings, *problems, *world.findings]))
 
 
 def _assemble(manifests: Sequence[Manifest], ranges: Ranges, previous: World | None) -> World:
