@@ -107,6 +107,7 @@ struct packet {
 	__u8 parsed;              /* wire, source and destination are this packet's */
 	__u8 counted;             /* this packet opened a flow, or tried to */
 	__u8 unused[2];
+	__u32 link;               /* ifindex; only when that is why the packet is not read */
 	__u32 icmp;               /* type << 8 | code */
 	__u32 l4;                 /* where the upper header begins */
 	__u32 l4_length;          /* payload of IP from there on */

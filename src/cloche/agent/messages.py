@@ -200,7 +200,8 @@ class FlowEvent(msgspec.Struct, frozen=True):
     """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint.
 
     ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many). ``rule`` is
-    the one that decided: the denying one; of an allowed flow the receiver's, else the sender's.
+    the one that decided: the denying one; of an allowed flow the receiver's, else the sender's. A packet that
+    was not read has neither addresses nor port; ``link`` is where it came in, when that is why.
     """
 
     time: float
@@ -219,6 +220,7 @@ class FlowEvent(msgspec.Struct, frozen=True):
     service: str = ""
     generation: int = 0
     suppressed: int = 0
+    link: str = ""
 
 
 class ProbePair(msgspec.Struct, frozen=True):
