@@ -81,6 +81,13 @@ INLINE int check_sender(struct __sk_buff *skb, struct packet *p, const struct en
 	return check_destination(p);
 }
 
+/* Dropped for where it came in, whatever it is: the link is all that can be told of it. */
+INLINE int not_read(struct __sk_buff *skb, struct packet *p, __u32 reason)
+{
+	p->link = skb->ifindex;
+	return deny(p, reason);
+}
+
 INLINE int endpoint_packet(struct __sk_buff *skb, struct packet *p, const struct config *settings)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -92,14 +99,14 @@ INLINE int endpoint_packet(struct __sk_buff *skb, struct packet *p, const struct
 	p->entry = ENTRY_ENDPOINT;
 	p->segment = skb->gso_size;
 	if (unlikely(!p->generation))
-		return deny(p, REASON_NO_GENERATION);
+		return not_read(skb, p, REASON_NO_GENERATION);
 	number = bpf_map_lookup_elem(&links, &ifindex);
 	if (unlikely(!number))
-		return deny(p, REASON_UNKNOWN_LINK);
+		return not_read(skb, p, REASON_UNKNOWN_LINK);
 	ifindex = *number;
 	sender = bpf_map_lookup_elem(&endpoints, &ifindex);
 	if (unlikely(!sender || sender->state == ENDPOINT_ABSENT))
-		return deny(p, REASON_UNKNOWN_LINK);
+		return not_read(skb, p, REASON_UNKNOWN_LINK);
 	p->sender = ifindex;
 	p->network = sender->network;
 	p->source.endpoint = ifindex;
@@ -134,7 +141,7 @@ INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct co
 	p->network = uplink_network;
 	p->segment = skb->gso_size;
 	if (unlikely(!p->generation))
-		return deny(p, REASON_NO_GENERATION);
+		return not_read(skb, p, REASON_NO_GENERATION);
 	if (unlikely(data + ETHERNET_LENGTH > end))
 		return deny(p, REASON_MALFORMED);
 	ethertype = ethernet->h_proto;

@@ -123,6 +123,7 @@ struct packet {
 	__u8 counted;             /* this packet opened a flow, or tried to */
 	__u8 tcp_header;          /* bytes */
 	__u8 unused;
+	__u32 link;               /* ifindex; only when that is why the packet is not read */
 	__u32 segment;            /* payload of each segment that it will be cut into, 0: it is one */
 	__u32 mtu;                /* that it was too big for */
 	__u32 icmp;               /* type << 8 | code */

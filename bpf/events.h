@@ -60,6 +60,8 @@ INLINE void describe(struct event *event, struct packet *p, __u32 kind)
 		copy16(event->service_address, p->wire.destination);
 		event->service_port = p->wire.destination_port;
 	}
+	if (p->reason == REASON_NO_GENERATION || p->reason == REASON_UNKNOWN_LINK)
+		event->link = p->link;
 	if (asked->judged) {
 		event->egress_set = asked->egress_set;
 		event->egress_rule = asked->egress_rule;

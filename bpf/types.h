@@ -291,6 +291,8 @@ struct event {
 	__u32 destination_class;
 	__u32 atom;
 	__u32 suppressed;         /* events of this endpoint not sent since the last that was */
+	__u32 link;               /* ifindex, of a packet that was not read because of where it came in; else 0 */
+	__u32 pad2;
 };
 
 /* --- counters: per-CPU array, sets[set].counter_first + local rule --- */

@@ -117,8 +117,8 @@ def check(config: Config) -> None:
     for pods in config.pod_ranges:
         for services in config.service_ranges:
             if pods.covers(services) or services.covers(pods):
-                what = f"{pods} overlaps the service range {services}"
-                hint = "choose others with --pod-cidr or --service-cidr"
-                findings.append(Finding("", 0, "pod range", what, hint))
+                message = f"{pods} overlaps the service range {services}"
+                hint = "choose ranges that share nothing, with --pod-cidr and --service-cidr"
+                findings.append(Finding("", 0, "pod range", message, hint))
     if findings:
         raise InputError(findings)

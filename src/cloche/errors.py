@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -47,6 +48,29 @@ class InputError(ClocheError):
         super().__init__("\n".join(str(finding) for finding in self.findings))
 
 
+class Cost(NamedTuple):
+    """What one policy or service takes of that which ran out; ``place``: ``file:line``, where it is known."""
+
+    name: str
+    amount: int
+    place: str = ""
+
+
+TOO_BIG = {
+    "classes": ("classes", "tell fewer peers apart: fewer or wider blocks, fewer selectors"),
+    "sets": ("sets", "select pods by labels that many share, so that their rules are the same"),
+    "cells": ("rows", "use fewer distinct combinations of selectors, blocks and ports"),
+    "atoms": ("port ranges", "use fewer distinct ports, or ranges"),
+    "counters": ("rules", "use fewer rules, or select pods by labels that many share"),
+    "prefixes": ("blocks", "use fewer or wider blocks"),
+    "services": ("addresses and ports", "use fewer services, or fewer ports"),
+    "backends": ("backends", "use fewer services, ports or pods behind them"),
+    "endpoints": ("", "run fewer pods: ask for fewer replicas"),
+    "addresses": ("", "run fewer pods, or use fewer blocks of one address"),
+}
+"""What costs are counted in, and what to do, by what ran out."""
+
+
 class TooBigError(ClocheError):
     """A generation that does not fit its maps: refused before anything was written.
 
@@ -55,10 +79,18 @@ class TooBigError(ClocheError):
 
     note = ""
 
-    def __init__(self, what: str, needed: int, capacity: int, costs: Sequence[tuple[str, int]]) -> None:
-        self.what, self.needed, self.capacity, self.costs = what, needed, capacity, tuple(costs)
-        worst = ", ".join(f"{name} ({cost})" for name, cost in self.costs[:5])
-        super().__init__(f"{what}: {needed} needed, {capacity} fit; costliest policies: {worst or 'none'}")
+    def __init__(
+        self, what: str, needed: int, capacity: int, costs: Sequence[tuple[str, int] | Cost] = ()
+    ) -> None:
+        self.what, self.needed, self.capacity = what, needed, capacity
+        self.costs = tuple(Cost(*cost) for cost in costs)
+        unit, self.hint = TOO_BIG.get(what, ("", "run fewer pods"))
+        worst = ", ".join(
+            f"{cost.name} ({cost.amount} {unit}{f', {cost.place}' if cost.place else ''})"
+            for cost in self.costs[:5]
+        )
+        self.summary = f"{what}: {needed} needed, {capacity} fit" + (f"; costliest: {worst}" if worst else "")
+        super().__init__(f"{self.summary} ({self.hint})")
 
     def __str__(self) -> str:
         return f"{super().__str__()}; {self.note}" if self.note else super().__str__()

@@ -159,6 +159,23 @@ def test_flows_tells_drops_with_the_reason(whole_shop: Sandbox) -> None:
     assert any("drop" in line and "ingress-not-allowed" in line for line in lines)
 
 
+def test_flows_tells_a_ping_by_its_type(whole_shop: Sandbox) -> None:
+    """An echo request is 8/icmp, and 128/icmp6, whatever its identifier."""
+    for port in ("8/icmp", "128/icmp6"):
+        whole_shop.run("probe", "attacker/eve", "shop/db-0", port)
+        said = whole_shop.run("flows").out.splitlines()
+        lines = [line for line in said if "attacker/eve > shop/db-0" in line and "/icmp" in line]
+        assert lines[-1].split(" > ")[1].split()[1] == port, lines
+
+
+def test_a_start_tells_nothing_that_says_nothing() -> None:
+    """What new namespaces send by themselves before they are in force is in no line of flows."""
+    with sandbox(3) as made:
+        assert made.up("-", stdin="---".join(POD.format(name=name) for name in "abcdef")).status == 0
+        time.sleep(2)  # a namespace reports its multicast groups for about a second
+        assert made.run("flows").out == ""
+
+
 @pytest.mark.parametrize(
     ("what", "holds"),
     [

@@ -26,7 +26,7 @@ from cloche.datapath.settings import Settings
 from cloche.model.address import parse_address
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
-from cloche.tables.schema import Cell
+from cloche.tables.schema import Cell, Remove
 from frames import ACK, ARP, FIN, SYN, TCP, UDP, Flow, Link, echo, ethernet, tcp, udp
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
@@ -134,6 +134,16 @@ def test_what_cannot_be_read_is_told_without_addresses(lab: Lab, reader: EventRe
     assert event.reason == Reason.SPOOFED_MAC
     assert (event.source, event.destination, event.source_port) == (bytes(16), bytes(16), 0)
     assert (event.source_endpoint, event.destination_endpoint, event.atom) == (1, 0, 0)
+
+
+def test_a_packet_on_a_link_of_nobody_is_told_with_the_link(lab: Lab, reader: EventReader) -> None:
+    """Nothing else of it is known; a packet that was read has no link."""
+    lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four)))
+    lab.engine.write([Remove("links", lab.a.ifindex)])
+    lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four)))
+    read, unread = reader.read()
+    assert (read.link, unread.link) == (0, lab.a.ifindex)
+    assert (unread.reason, unread.source, unread.protocol) == (Reason.UNKNOWN_LINK, bytes(16), 0)
 
 
 def test_events_have_a_rate_per_endpoint(lab: Lab, reader: EventReader) -> None:

@@ -12,7 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
+from cloche.cli.fitting import refusals
 from cloche.cli.main import main
+from cloche.config import Config
+from cloche.orchestrators.sandbox import build, read
+from cloche.tables.schema import Capacity
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = "examples/shop"
@@ -27,6 +31,14 @@ spec:
   ingress:
     - ports: [{port: 70000}]
 """
+BLOCKS = "\n".join(
+    (
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: c, image: c}]}\n---",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}",
+        "spec:\n  podSelector: {}\n  ingress:",
+        *(f"  - from: [ipBlock: {{cidr: 192.0.{n}.0/24}}]\n    ports: [port: {n + 1}]" for n in range(20)),
+    )
+)
 UNUSUAL = """
 apiVersion: v1
 kind: ConfigMap
@@ -144,6 +156,30 @@ def test_check_tells_file_line_field_and_hint(cloche: Run) -> None:
     assert said.status == 2
     assert (finding["file"], finding["line"]) == ("<stdin>", 8)
     assert finding["field"] == "spec.ingress[0].ports[0].port"
+
+
+def test_check_refuses_what_does_not_fit(cloche: Run) -> None:
+    """More pods than one instance holds, as up would: status 2, with the place and what to do."""
+    template = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: c}]}}"
+    head = "apiVersion: apps/v1, kind: Deployment, metadata: {name: d}"
+    many = f"{{{head}, spec: {{replicas: 1100, template: {template}}}}}"
+    said = cloche("check", "-f", "-", "--json", stdin=many)
+    (finding,) = json.loads(said.out)["findings"]
+    assert said.status == 2
+    assert (finding["file"], finding["line"], finding["severity"]) == ("<stdin>", 1, "error")
+    assert finding["message"] == "endpoints: 1101 needed, 1023 fit"
+    assert "fewer replicas" in finding["hint"]
+
+
+def test_check_names_the_policy_that_does_not_fit() -> None:
+    """The refusal is at the costliest policy; what fits has none."""
+    world = build(read(["-"], stdin=BLOCKS))
+    config = Config(capacity=Capacity(classes=16))
+    (finding,) = refusals(config, world)
+    assert (finding.file, finding.line, finding.severity) == ("<stdin>", 6, "error")
+    assert "classes: " in finding.message
+    assert "NetworkPolicy/default/p (20 classes, <stdin>:6)" in finding.message
+    assert refusals(Config(), world) == ()
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("error", 0), ("warning", 0), ("note", 1)])

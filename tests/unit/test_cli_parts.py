@@ -12,9 +12,9 @@ import pytest
 from rich.console import Console, RenderableType
 
 from cloche.agent.client import Client
-from cloche.agent.messages import Outcome, ProbePair, ProbeResult
+from cloche.agent.messages import FlowEvent, Outcome, ProbePair, ProbeResult
 from cloche.analysis import Matrix, Pair, matrix
-from cloche.cli import grid, live, render, watching
+from cloche.cli import grid, lines, live, render, watching
 from cloche.cli.asking import addresses_for
 from cloche.cli.options import configuration
 from cloche.cli.places import find_destination, find_pod, port_number, read_port
@@ -168,6 +168,24 @@ def test_a_grid_that_does_not_fit_becomes_a_list() -> None:
     narrow = shown(answer, 80)
     assert "FROM \\ TO" not in narrow
     assert all(any(line.startswith(name) for line in narrow.splitlines()) for name in members)
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (
+            FlowEvent(0, "drop", reason="unknown-link", link="eth7"),
+            "a packet that was not read, on link eth7",
+        ),
+        (FlowEvent(0, "drop", source="x/a", reason="closed"), "a packet that was not read, from x/a"),
+        (FlowEvent(0, "drop", reason="malformed"), "a packet that was not read  malformed"),
+        (FlowEvent(0, "new", "x/a", "10.244.0.1", 7, "x/b", "10.244.0.2", "8/icmp"), "x/a > x/b 8/icmp"),
+    ],
+)
+def test_a_packet_that_was_not_read_is_told_by_where_it_came_from(told: FlowEvent, line: str) -> None:
+    """Without addresses and port that nobody knows; a read one has both."""
+    assert line in str(lines.event(told))
+    assert "0/0" not in str(lines.event(told))
 
 
 def test_no_table_is_cut(width: int = 60) -> None:

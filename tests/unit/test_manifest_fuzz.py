@@ -124,6 +124,7 @@ def never_worse(text: str) -> None:
     found = check(["-"], stdin=text)
     refused = any(finding.severity is Severity.ERROR for finding in found)
     assert all(finding.message for finding in found)
+    assert all(finding.hint for finding in found if finding.severity is Severity.ERROR), found
     try:
         built = build(read(["-"], stdin=text))
     except InputError:

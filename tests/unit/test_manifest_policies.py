@@ -186,7 +186,7 @@ BAD_SPECS = [
     (PORT + "port: 0", 8, f"{RULE}.ports[0].port", "must be 1 to 65535, not 0"),
     (PORT + "port: 70000", 8, f"{RULE}.ports[0].port", "must be 1 to 65535, not 70000"),
     (PORT + "port: -1", 8, f"{RULE}.ports[0].port", "must be 1 to 65535"),
-    (PORT + "port: 80.5", 8, f"{RULE}.ports[0].port", "must be a number"),
+    (PORT + "port: 80.5", 8, f"{RULE}.ports[0].port", "must be a whole number, not 80.5"),
     (PORT + "port: yes", 8, f"{RULE}.ports[0].port", "must be a number, not true"),
     (PORT + "port: '80'", 8, f"{RULE}.ports[0].port", "remove the quotes"),
     (PORT + "port: HTTP", 8, f"{RULE}.ports[0].port", "only a-z"),

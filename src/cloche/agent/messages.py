@@ -7,7 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from cloche.agent.wanted import Waiting
-from cloche.errors import Finding
+from cloche.errors import Cost, Finding
 from cloche.orchestrators.sandbox import Manifest
 
 
@@ -63,7 +63,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
     message: str
     findings: tuple[Finding, ...] = ()
-    costs: tuple[tuple[str, int], ...] = ()
+    costs: tuple[Cost, ...] = ()
     what: str = ""
     needed: int = 0
     capacity: int = 0
@@ -240,7 +240,8 @@ class FlowEvent(msgspec.Struct, frozen=True):
 
     ``kind`` is new, drop, closed, cut, lost (the ring was full: ``suppressed`` says how many), or repaired
     (something in the kernel was altered from outside: ``detail`` says what was found). ``rule`` is the one
-    that decided: the denying one; of an allowed flow the receiver's, else the sender's.
+    that decided: the denying one; of an allowed flow the receiver's, else the sender's. A packet that was
+    not read has neither addresses nor port; ``link`` is where it came in, when that is why.
     """
 
     time: float
@@ -260,6 +261,7 @@ class FlowEvent(msgspec.Struct, frozen=True):
     generation: int = 0
     suppressed: int = 0
     detail: str = ""
+    link: str = ""
 
 
 class ProbePair(msgspec.Struct, frozen=True):

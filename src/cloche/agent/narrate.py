@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 from cloche.agent.messages import FlowEvent, RuleReference, ShownFlow
@@ -68,7 +69,7 @@ def event_text(directory: Directory, event: Event, offset_ns: int) -> FlowEvent:
         source_port=event.source_port,
         destination=directory.endpoint(event.destination_endpoint, Address(event.destination)),
         destination_address=address_text(event.destination),
-        port=port_text(event.protocol, event.destination_port),
+        port=port_text(event.protocol, event.destination_port) if event.source != NOBODY else "",
         verdict=Verdict(event.verdict).name.lower(),
         reason="" if reason is Reason.NONE else reason.shown,
         rule=egress if DENIED_BY.get(reason) is Direction.EGRESS else ingress or egress,
@@ -77,7 +78,27 @@ def event_text(directory: Directory, event: Event, offset_ns: int) -> FlowEvent:
         service=service_text(directory, event.service_address, event.service_port),
         generation=event.generation,
         suppressed=event.suppressed,
+        link=link_text(event.link),
     )
+
+
+def link_text(ifindex: int) -> str:
+    """The link's name; ``#7`` for one that is gone, empty for none."""
+    if not ifindex:
+        return ""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return f"#{ifindex}"
+
+
+def is_coming_or_going(instance: str, event: FlowEvent) -> bool:
+    """True for what came in on a link of the instance's own that is not in force, such as
+    a new namespace's first neighbour discovery; whoever sends there is no endpoint yet or any more.
+    The reasons' counters have it."""
+    if event.reason not in (Reason.UNKNOWN_LINK.shown, Reason.NO_GENERATION.shown):
+        return False
+    return event.link == instance or event.link.startswith((f"{instance}-", "#"))
 
 
 def _rule(directory: Directory, event: Event, reason: Reason, direction: Direction) -> RuleReference | None:

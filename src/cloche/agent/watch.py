@@ -10,7 +10,7 @@ import structlog
 from cloche.agent.history import History
 from cloche.agent.messages import ShownFlow
 from cloche.agent.naming import Directory
-from cloche.agent.narrate import event_text, flow_text, unix_offset_ns
+from cloche.agent.narrate import event_text, flow_text, is_coming_or_going, unix_offset_ns
 from cloche.agent.parts import Parts
 from cloche.datapath.layout import Flow, FlowKey, FlowKind
 from cloche.model.flow import AGES_NS, Age
@@ -53,7 +53,8 @@ class Watcher:
         texts = [event_text(self._directory, event, offset) for event in events]
         self.seen += len(events)
         self.suppressed += sum(event.suppressed for event in events)
-        self.history.add(texts)
+        instance = self._parts.config.instance
+        self.history.add(text for text in texts if not is_coming_or_going(instance, text))
         return len(events)
 
     async def sweep(self) -> None:

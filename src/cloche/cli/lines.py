@@ -56,6 +56,15 @@ def party(name: str, address: str) -> str:
     return name or address
 
 
+def flow(told: FlowEvent) -> str:
+    """Who sends to whom, and on which port; of a packet that was not read only where it came from."""
+    if not told.source_address:
+        origin = f", from {told.source}" if told.source else f", on link {told.link}" if told.link else ""
+        return f"a packet that was not read{origin}"
+    source = party(told.source, told.source_address)
+    return f"{source} > {party(told.destination, told.destination_address)} {told.port}"
+
+
 def event(told: FlowEvent) -> Text:
     """A flow event in one line."""
     moment = datetime.datetime.fromtimestamp(told.time).strftime("%H:%M:%S.%f")[:-3]
@@ -64,10 +73,7 @@ def event(told: FlowEvent) -> Text:
         return text.append(f"{told.suppressed} events were not seen: the ring buffer was full", "yellow")
     if told.kind == "repaired":
         return text.append(told.detail, "bold")
-    text.append(
-        f"{party(told.source, told.source_address)} > {party(told.destination, told.destination_address)}"
-    )
-    text.append(f" {told.port}")
+    text.append(flow(told))
     if told.service:
         text.append(f" by {told.service}")
     if told.reason:

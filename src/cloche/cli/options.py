@@ -100,7 +100,7 @@ def ranges(option: str, texts: Sequence[str], defaults: tuple[Block, ...]) -> tu
     try:
         blocks = [parse_block(text) for text in texts]
     except ValueError as error:
-        raise InputError([Finding(option, 0, "", str(error))]) from None
+        raise InputError([Finding(option, 0, "", str(error), "like 10.9.0.0/16 or fd00:9::/64")]) from None
     families = {block.ipv4 for block in blocks}
     chosen = blocks + [block for block in defaults if block.ipv4 not in families]
     return tuple(sorted(chosen, key=lambda block: not block.ipv4))

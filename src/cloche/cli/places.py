@@ -14,7 +14,7 @@ def read_port(text: str) -> Port:
     try:
         return parse_port(text)
     except ValueError as error:
-        raise InputError([Finding("", 0, "port", str(error))]) from None
+        raise InputError([Finding("", 0, "port", str(error), "like 80/tcp, http/tcp or 8/icmp")]) from None
 
 
 def find_pod(state: State, text: str) -> Endpoint:

@@ -9,7 +9,7 @@ import typer
 
 from cloche.agent.client import Client, connect
 from cloche.analysis import Matrix, explain_flow, matrix
-from cloche.cli import grid, lines, live, render, telling, worlds
+from cloche.cli import fitting, grid, lines, live, render, telling, worlds
 from cloche.cli.options import (
     Files,
     Instance,
@@ -24,7 +24,7 @@ from cloche.cli.places import read_port
 from cloche.config import DEFAULT_INSTANCE
 from cloche.errors import Finding, InputError, Severity
 from cloche.model.state import State
-from cloche.orchestrators.sandbox import check as check_manifests
+from cloche.orchestrators.sandbox import Ranges, examine
 
 SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
 
@@ -159,13 +159,18 @@ def check(
 ) -> None:
     """Find mistakes in manifests.
 
-    Each with file, line, field, and what to do about it. Errors are what up would refuse: status 2.
+    Each with file, line, field, and what to do about it. Errors are what up would refuse, what
+    does not fit one instance too: status 2.
     Status 1 for other findings at or above --fail-on.
 
     Example: cloche check -f examples/shop --fail-on note
     """
     config = configuration(pods=pod_cidr, services=service_cidr)
-    found = check_manifests(required(filename), None, config.pod_ranges, config.service_ranges)
+    world = examine(required(filename), None, Ranges(config.pod_ranges, config.service_ranges))
+    found = world.findings
+    if not any(finding.severity is Severity.ERROR for finding in found):
+        more = fitting.refusals(config, world)
+        found = tuple(sorted((*found, *more), key=lambda finding: SEVERITIES.index(finding.severity)))
     if json:
         render.answer_json(findings=found)
     else:

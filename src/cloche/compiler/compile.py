@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from cloche.compiler.costs import costs
 from cloche.compiler.digest import Digest
 from cloche.compiler.endpoints import write_endpoints
 from cloche.compiler.entries import write_addresses, write_prefixes
@@ -23,7 +24,7 @@ from cloche.compiler.numbers import FullError
 from cloche.compiler.words import Step
 from cloche.errors import TooBigError
 from cloche.model.state import Event, Put, State
-from cloche.partition.view import View, undo
+from cloche.partition.view import undo
 from cloche.tables.mirror import apply_write
 from cloche.tables.schema import Capacity, Flip, Grace, Tables, Write
 
@@ -88,10 +89,10 @@ class Compiler:
         try:
             _plan(held, draft)
         except FullError as error:
-            costs = _costs(held.view)
+            found = costs(error.what, held.view)
             held.undo()
             held.view.apply(undo(before))
-            raise TooBigError(error.what, error.needed, error.capacity, costs) from None
+            raise TooBigError(error.what, error.needed, error.capacity, found) from None
         writes = _in_order(held, draft)
         _keep(held, draft, writes)
         self._highest = max(self._highest, held.tables.generation)
@@ -221,14 +222,3 @@ def _counts(held: Held) -> Counts:
         services=len(tables.services),
         backends=len(tables.backends),
     )
-
-
-def _costs(view: View) -> list[tuple[str, int]]:
-    """What each policy in use costs, dearest first: the classes of its peers and the ranges of its ports."""
-    costs = []
-    for key, ready in view.subjects.ready.items():
-        rules = [rule for side in ready.rules for rule in side or ()]
-        classes = view.classes.with_any({rule.predicate.number for rule in rules})
-        ports = {rule.ports for rule in rules if rule.ports is not None}
-        costs.append((key, len(classes) + sum(map(len, ports))))
-    return sorted(costs, key=lambda cost: (-cost[1], cost[0]))

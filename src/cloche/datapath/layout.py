@@ -802,8 +802,8 @@ class EventKind(IntEnum):
     CUT = 3
 
 
-_EVENT = Struct("<QQBBBBHH16s16s16sH2xIIIIIIIIIII")
-EVENT_SIZE = 120
+_EVENT = Struct("<QQBBBBHH16s16s16sH2xIIIIIIIIIIII4x")
+EVENT_SIZE = 128
 EVENT_OFFSETS = {
     "time_ns": 0,
     "generation": 8,
@@ -828,11 +828,12 @@ EVENT_OFFSETS = {
     "destination_class": 108,
     "atom": 112,
     "suppressed": 116,
+    "link": 120,
 }
 
 
 class Event(NamedTuple):
-    """``struct event``, 120 bytes."""
+    """``struct event``, 128 bytes."""
 
     time_ns: int
     generation: int
@@ -857,6 +858,7 @@ class Event(NamedTuple):
     destination_class: int
     atom: int
     suppressed: int
+    link: int
 
     def pack(self) -> bytes:
         """Its bytes in a map."""
@@ -884,6 +886,7 @@ class Event(NamedTuple):
             self.destination_class,
             self.atom,
             self.suppressed,
+            self.link,
         )
 
     @classmethod
@@ -914,6 +917,7 @@ class Event(NamedTuple):
             v[20],
             v[21],
             v[22],
+            v[23],
         )
 
 

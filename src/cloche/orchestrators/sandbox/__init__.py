@@ -8,7 +8,7 @@ from cloche.orchestrators.sandbox.addresses import DEFAULT_POD_CIDRS, DEFAULT_SE
 from cloche.orchestrators.sandbox.changes import SOURCE, difference, watch
 from cloche.orchestrators.sandbox.deleting import delete
 from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, read_noting
-from cloche.orchestrators.sandbox.world import Ranges, World, build, check
+from cloche.orchestrators.sandbox.world import Ranges, World, build, check, examine
 
 __all__ = [
     "DEFAULT_POD_CIDRS",
@@ -21,6 +21,7 @@ __all__ = [
     "check",
     "delete",
     "difference",
+    "examine",
     "highest_free",
     "merge",
     "read",

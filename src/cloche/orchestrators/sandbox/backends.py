@@ -69,7 +69,7 @@ def _read_slice(manifest: Manifest, findings: list[Finding]) -> Slice | None:
         for field in list(endpoint.list_of("addresses"))[:1]:
             address = read_address(field)
             if address is not None and is_ipv4(address) != ipv4:
-                field.error("is not of the slice's addressType")
+                field.error("is not of the slice's addressType", "a slice has addresses of one family")
             elif address is not None and (ready is None or ready.boolean()):
                 addresses.append(address)
     return Slice(f"{manifest.namespace}/{service}", derived, ports, tuple(addresses))

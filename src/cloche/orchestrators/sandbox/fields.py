@@ -11,6 +11,8 @@ from cloche.errors import Finding, Severity
 from cloche.model.topology import Origin
 from cloche.orchestrators.sandbox.tree import Mapping, Node, Scalar, Sequence
 
+AS_MAPPING = "write its fields below it, indented, as in name: value"
+AS_LIST = "begin each entry with a dash"
 _SIMPLE = re.compile(r"[A-Za-z0-9_-]+\Z", re.ASCII)
 
 
@@ -32,8 +34,8 @@ class Field(NamedTuple):
         """The value's place."""
         return Origin(self.file, self.node.line)
 
-    def error(self, message: str, hint: str = "", *, line: int = 0) -> None:
-        """Say why the input is refused."""
+    def error(self, message: str, hint: str, *, line: int = 0) -> None:
+        """Say why the input is refused, and what to do about it."""
         self.findings.append(Finding(self.file, line or self.line, self.path, message, hint))
 
     def warn(self, message: str, hint: str = "") -> None:
@@ -55,7 +57,7 @@ class Field(NamedTuple):
     def entries(self) -> Iterator[tuple[str, Field]]:
         """The fields of a mapping, nulls included; anything else is an error and has none."""
         if not isinstance(self.node, Mapping):
-            self.error(f"must be a mapping, not {describe(self.node)}")
+            self.error(f"must be a mapping, not {describe(self.node)}", AS_MAPPING)
             return
         for name, _, node in self.node.items:
             yield name, Field(node, self.at(name), self.file, self.findings)
@@ -71,13 +73,13 @@ class Field(NamedTuple):
         """The field of that name; an error where it is absent or null."""
         found = self.get(name)
         if found is None and isinstance(self.node, Mapping):
-            self.error(f"{name} is missing", hint)
+            self.error(f"{name} is missing", hint or f"add {name}")
         return found
 
     def present(self, name: str) -> Field | None:
         """The field of that name, null included."""
         if not isinstance(self.node, Mapping):
-            self.error(f"must be a mapping, not {describe(self.node)}")
+            self.error(f"must be a mapping, not {describe(self.node)}", AS_MAPPING)
             return None
         for key, _, node in self.node.items:
             if key == name:
@@ -87,7 +89,7 @@ class Field(NamedTuple):
     def strict(self, known: Collection[str]) -> bool:
         """Report fields that the API does not have; False when there is one or this is no mapping."""
         if not isinstance(self.node, Mapping):
-            self.error(f"must be a mapping, not {describe(self.node)}")
+            self.error(f"must be a mapping, not {describe(self.node)}", AS_MAPPING)
             return False
         fine = True
         for name, line, node in self.node.items:
@@ -100,7 +102,7 @@ class Field(NamedTuple):
     def elements(self) -> Iterator[Field]:
         """The values of a list; anything else, and a null among them, is an error."""
         if not isinstance(self.node, Sequence):
-            self.error(f"must be a list, not {describe(self.node)}")
+            self.error(f"must be a list, not {describe(self.node)}", AS_LIST)
             return
         for index, node in enumerate(self.node.items):
             field = Field(node, f"{self.path}[{index}]", self.file, self.findings)
@@ -113,21 +115,22 @@ class Field(NamedTuple):
         """The value as text; a number or boolean is an error, as it is to the API."""
         if isinstance(self.node, Scalar) and isinstance(self.node.value, str):
             return self.node.value
-        hint = "write it in quotes" if isinstance(self.node, Scalar) and self.node.value is not None else ""
+        quotes = isinstance(self.node, Scalar) and self.node.value is not None
+        hint = "write it in quotes" if quotes else "write one text, as in name: web"
         self.error(f"must be text, not {describe(self.node)}", hint)
         return None
 
-    def integer(self, low: int, high: int) -> int | None:
-        """The value as an integer of low..high; text is an error, as it is to the API."""
+    def integer(self, low: int, high: int, hint: str = "") -> int | None:
+        """The value as an integer of low..high; text is an error, as it is to the API. ``hint`` is for a
+        number that is out of bounds."""
         value = self.node.value if isinstance(self.node, Scalar) else None
         if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool):
-            hint = "remove the quotes" if isinstance(value, str) and value.isdecimal() else ""
-            self.error(f"must be a number, not {describe(self.node)}", hint)
+            self.error(*_no_integer(self.node))
             return None
         if not low <= value <= high:
-            self.error(f"must be {low} to {high}, not {value}")
+            self.error(f"must be {low} to {high}, not {value}", hint or "write a number within these bounds")
             return None
         return value
 
@@ -135,7 +138,7 @@ class Field(NamedTuple):
         """The value as true or false."""
         if isinstance(self.node, Scalar) and isinstance(self.node.value, bool):
             return self.node.value
-        self.error(f"must be true or false, not {describe(self.node)}")
+        self.error(f"must be true or false, not {describe(self.node)}", "write true or false, without quotes")
         return None
 
     def text_of(self, name: str) -> str:
@@ -152,6 +155,15 @@ class Field(NamedTuple):
         """The entries of the list of that name; none where it is absent."""
         field = self.get(name)
         return field.elements() if field else iter(())
+
+
+def _no_integer(node: Node) -> tuple[str, str]:
+    """Why a value is no integer, and what to write instead."""
+    value = node.value if isinstance(node, Scalar) else None
+    if isinstance(value, float):
+        return f"must be a whole number, not {value}", "write it without a fraction"
+    quoted = isinstance(value, str) and value.isdecimal()
+    return f"must be a number, not {describe(node)}", "remove the quotes" if quoted else "write it in digits"
 
 
 def describe(node: Node) -> str:
@@ -181,7 +193,7 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
     nearest = nearest_of(word, known)
     if nearest:
         return f"did you mean {nearest!r}?"
-    return "known here: " + ", ".join(sorted(known)) if len(known) <= 12 else ""
+    return "known here: " + ", ".join(sorted(known))
 
 
 def nearest_of(word: str, known: Collection[str], cutoff: float = 0.6) -> str | None:

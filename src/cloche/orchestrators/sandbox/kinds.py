@@ -40,7 +40,7 @@ def classify(document: Field) -> str | None:
     name, api = kind.text(), version.text()
     if not name or not api:
         if name == "" or api == "":
-            document.error("kind and apiVersion must not be empty")
+            document.error("kind and apiVersion must not be empty", "like kind: Pod and apiVersion: v1")
         return None
     group, _, _ = api.rpartition("/")
     if name in API_VERSIONS:

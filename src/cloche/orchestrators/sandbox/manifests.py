@@ -120,7 +120,9 @@ def _files(path: str, findings: list[Finding]) -> Iterator[str]:
                 empty = False
                 yield os.path.join(folder, name)
     if empty:
-        findings.append(Finding(path, 0, "", "no *.yaml, *.yml or *.json file in this folder"))
+        findings.append(
+            Finding(path, 0, "", "no *.yaml, *.yml or *.json file in this folder", "name another")
+        )
 
 
 def _read_one(file: str, stdin: str | None, findings: list[Finding]) -> str | None:
@@ -135,7 +137,11 @@ def _read_one(file: str, stdin: str | None, findings: list[Finding]) -> str | No
             raw = sys.stdin.buffer.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        findings.append(Finding(name, 0, "", f"cannot be read: {reason}"))
+        findings.append(
+            Finding(
+                name, 0, "", f"cannot be read: {reason}", "name a file, a folder, or - for standard input"
+            )
+        )
         return None
     if len(raw) > MAX_BYTES:
         findings.append(Finding(name, 0, "", f"larger than {MAX_BYTES >> 20} MiB", "split it"))
@@ -144,7 +150,7 @@ def _read_one(file: str, stdin: str | None, findings: list[Finding]) -> str | No
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        findings.append(Finding(name, line, "", "not UTF-8 text"))
+        findings.append(Finding(name, line, "", "not UTF-8 text", "save it as UTF-8"))
         return None
 
 
@@ -214,7 +220,8 @@ def _manifest(document: Field) -> Manifest | None:
 def _name(metadata: Field, kind: str) -> str | None:
     field = metadata.get("name")
     if field is None:
-        hint = "generateName is not enough here" if metadata.get("generateName") else ""
+        generated = metadata.get("generateName") is not None
+        hint = "generateName is not enough here" if generated else "add one, like name: web"
         metadata.error("metadata.name is missing", hint)
         return None
     name = field.text()
@@ -224,7 +231,8 @@ def _name(metadata: Field, kind: str) -> str | None:
     if not (is_dns_label(name) if label else is_dns_subdomain(name)):
         what = "63" if label else "253"
         dot = "" if label else " and ."
-        field.error(f"a {kind}'s name has 1 to {what} of a-z, 0-9, -{dot}, and no - at an end")
+        message = f"a {kind}'s name has 1 to {what} of a-z, 0-9, -{dot}, and no - at an end"
+        field.error(message, "like web or web-1")
         return None
     return name
 
@@ -239,7 +247,8 @@ def _namespace(metadata: Field, kind: str) -> str | None:
     if field is not None and field.text() is None:
         return None
     if not is_dns_label(namespace):
-        (field or metadata).error("a namespace's name has 1 to 63 of a-z, 0-9, -, and no - at an end")
+        message = "a namespace's name has 1 to 63 of a-z, 0-9, -, and no - at an end"
+        (field or metadata).error(message, "like shop or team-1")
         return None
     return namespace
 
@@ -257,7 +266,11 @@ def duplicates(manifests: Iterable[Manifest]) -> list[Finding]:
             shown = f"{manifest.kind} {manifest.namespace}/{manifest.name}".replace(" /", " ")
             findings.append(
                 Finding(
-                    manifest.file, manifest.line, "", f"{shown} is here twice, also at {place}", "keep one"
+                    manifest.file,
+                    manifest.line,
+                    "metadata.name",
+                    f"{shown} is here twice, also at {place}",
+                    "keep one",
                 )
             )
     return findings

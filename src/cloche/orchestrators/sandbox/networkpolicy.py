@@ -13,7 +13,7 @@ from cloche.model.policy import BlockPeer, Peer, PodPeer, Policy, PortMatch, Rul
 from cloche.orchestrators.sandbox.fields import Field, describe, did_you_mean, shorten
 from cloche.orchestrators.sandbox.manifests import Manifest
 from cloche.orchestrators.sandbox.selectors import read_selector
-from cloche.orchestrators.sandbox.syntax import port_name_problem, read_block, read_protocol
+from cloche.orchestrators.sandbox.syntax import port_name_hint, port_name_problem, read_block, read_protocol
 from cloche.orchestrators.sandbox.tree import Scalar
 
 _TYPES = ("Ingress", "Egress")
@@ -117,7 +117,7 @@ def _read_peer(field: Field, namespace: str) -> Peer | None:
 
 def _read_block_peer(field: Field) -> BlockPeer | None:
     field.strict(("cidr", "except"))
-    cidr = field.required("cidr")
+    cidr = field.required("cidr", "add one, like cidr: 10.0.0.0/8")
     if cidr is None:
         return None
     block = read_block(cidr)
@@ -129,7 +129,8 @@ def _read_block_peer(field: Field) -> BlockPeer | None:
         if inner is None:
             continue
         if inner.ipv4 != block.ipv4:
-            entry.error(f"{inner} is not of the same address family as {block}")
+            hint = "an except of the other family takes nothing out: make it a peer of its own, or remove it"
+            entry.error(f"{inner} is not of the same address family as {block}", hint)
         elif not block.covers(inner) or inner == block:
             entry.error(f"{inner} is not strictly inside {block}", "an except takes a part out of its cidr")
         kept.add(inner)
@@ -150,33 +151,32 @@ def _read_port(field: Field) -> PortMatch | None:
     port, end = field.get("port"), field.get("endPort")
     if port is None:
         if end is not None:
-            end.error("endPort needs a port that the range begins at")
+            end.error("endPort needs a port that the range begins at", "add port")
         return None if protocol is None or end is not None else PortMatch(protocol)
     if isinstance(port.node, Scalar) and isinstance(port.node.value, str):
         return _read_named(port, end, protocol)
     first = _read_number(port)
-    last = first if end is None else end.integer(1, 65535)
+    last = first if end is None else end.integer(1, 65535, "65535 is the last port")
     if first is None or last is None or protocol is None:
         return None
     if end is not None and last < first:
-        end.error(f"endPort {last} is below port {first}")
+        end.error(f"endPort {last} is below port {first}", "port begins the range and endPort ends it")
         return None
     return PortMatch(protocol, first, last)
 
 
 def _read_number(port: Field) -> int | None:
     if not isinstance(port.node, Scalar):
-        port.error(f"a port is a number or a name, not {describe(port.node)}")
+        port.error(f"a port is a number or a name, not {describe(port.node)}", "write one, like 80 or http")
         return None
-    return port.integer(1, 65535)
+    return port.integer(1, 65535, "leave port out for every port, or give a range by port and endPort")
 
 
 def _read_named(port: Field, end: Field | None, protocol: int | None) -> PortMatch | None:
     name = port.text() or ""
     problem = port_name_problem(name)
     if problem:
-        hint = "remove the quotes" if name.isdecimal() else ""
-        port.error(f"{shorten(name)!r}: {problem}", hint)
+        port.error(f"{shorten(name)!r}: {problem}", port_name_hint(name))
     if end is not None:
         end.error("endPort cannot be with a named port", "write the port's number")
     if problem or end is not None or protocol is None:

@@ -13,7 +13,13 @@ from cloche.model.labels import NAMESPACE_NAME_LABEL, Labels, Selector, make_lab
 from cloche.model.topology import PROTOCOL_NAMES, Endpoint, NamedPort, Namespace, Origin
 from cloche.orchestrators.sandbox.fields import Field
 from cloche.orchestrators.sandbox.manifests import Manifest
-from cloche.orchestrators.sandbox.syntax import port_name_problem, read_address, read_labels, read_protocol
+from cloche.orchestrators.sandbox.syntax import (
+    port_name_hint,
+    port_name_problem,
+    read_address,
+    read_labels,
+    read_protocol,
+)
 
 
 class Pod(msgspec.Struct, frozen=True):
@@ -140,8 +146,8 @@ def _read_port(field: Field) -> NamedPort | None:
     number = number_field.integer(1, 65535) if number_field else None
     name = name_field.text() if name_field else ""
     problem = port_name_problem(name) if name else ""
-    if problem and name_field:
-        name_field.error(problem)
+    if problem and name_field is not None:
+        name_field.error(problem, port_name_hint(name or ""))
     if number is None or name is None or protocol is None or problem:
         return None
     return NamedPort(name, protocol, number)

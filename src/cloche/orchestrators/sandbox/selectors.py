@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from cloche.model.labels import Operator, Requirement, Selector
 from cloche.orchestrators.sandbox.fields import Field, did_you_mean, shorten
-from cloche.orchestrators.sandbox.syntax import label_key_problem, label_value_problem, read_labels
+from cloche.orchestrators.sandbox.syntax import (
+    LABEL_HINT,
+    label_key_problem,
+    label_value_problem,
+    read_labels,
+)
 
 _OPERATORS = {operator.value: operator for operator in Operator}
 
@@ -27,7 +32,8 @@ def _read_requirement(field: Field) -> Requirement | None:
         return None
     key_field, operator_field = field.get("key"), field.get("operator")
     if key_field is None or operator_field is None:
-        field.error(f"{'key' if key_field is None else 'operator'} is missing")
+        missing = "key" if key_field is None else "operator"
+        field.error(f"{missing} is missing", "an expression is like {key: app, operator: In, values: [web]}")
         return None
     key, operator_text = key_field.text(), operator_field.text()
     values = _read_values(field)
@@ -35,7 +41,7 @@ def _read_requirement(field: Field) -> Requirement | None:
         return None
     problem = label_key_problem(key)
     if problem:
-        key_field.error(problem)
+        key_field.error(problem, LABEL_HINT)
     operator = _OPERATORS.get(operator_text)
     if operator is None:
         hint = did_you_mean(operator_text, _OPERATORS)
@@ -55,7 +61,7 @@ def _read_values(field: Field) -> tuple[str, ...] | None:
         text = entry.text()
         problem = label_value_problem(text) if text is not None else ""
         if problem:
-            entry.error(problem)
+            entry.error(problem, LABEL_HINT)
         if text is None:
             fine = False
         else:

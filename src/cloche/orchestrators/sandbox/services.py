@@ -13,7 +13,9 @@ from cloche.orchestrators.sandbox.addresses import Pool
 from cloche.orchestrators.sandbox.fields import Field, describe, did_you_mean, shorten
 from cloche.orchestrators.sandbox.manifests import Manifest
 from cloche.orchestrators.sandbox.syntax import (
+    PORT_NAME_HINT,
     is_dns_label,
+    port_name_hint,
     port_name_problem,
     read_address,
     read_labels,
@@ -56,6 +58,11 @@ class Plan(NamedTuple):
     def key(self) -> str:
         """``namespace/name``."""
         return f"{self.manifest.namespace}/{self.manifest.name}"
+
+    @property
+    def spec(self) -> Field:
+        """Where findings about the service as a whole go."""
+        return self.document.get("spec") or self.document
 
     def wanted(self) -> list[bool]:
         """The families that still need an address."""
@@ -104,10 +111,10 @@ def _read_given(spec: Field) -> tuple[tuple[Address, ...], bool]:
         fields = [single]
     texts = [field.text() for field in fields]
     if single is not None and texts and single.text() not in ("", texts[0]):
-        single.error("clusterIP is not the first of clusterIPs")
+        single.error("clusterIP is not the first of clusterIPs", "make them the same, or leave one out")
     if "None" in texts:
         if len(texts) > 1:
-            fields[0].error("None cannot be beside an address")
+            fields[0].error("None cannot be beside an address", "None alone makes the service headless")
         return (), True
     given: list[Address] = []
     for field, text in zip(fields, texts, strict=True):
@@ -115,7 +122,7 @@ def _read_given(spec: Field) -> tuple[tuple[Address, ...], bool]:
         if address is None:
             continue
         if any(is_ipv4(address) == is_ipv4(other) for other in given):
-            field.error("two cluster addresses of one family")
+            field.error("two cluster addresses of one family", "keep one of each family")
         given.append(address)
     return tuple(given), False
 
@@ -128,7 +135,8 @@ def _read_families(spec: Field, given: Sequence[Address], headless: bool, pool: 
     has = [is_ipv4(address) for address in given]
     for address in given:
         if asked and is_ipv4(address) not in asked:
-            spec.error(f"ipFamilies does not list the family of {format_address(address)}")
+            message = f"ipFamilies does not list the family of {format_address(address)}"
+            spec.error(message, f"add {'IPv4' if is_ipv4(address) else 'IPv6'}, or leave ipFamilies out")
     both = [*has, *available]
     match policy:
         case "SingleStack":
@@ -139,10 +147,12 @@ def _read_families(spec: Field, given: Sequence[Address], headless: bool, pool: 
             chosen = asked or has or available
     families = tuple(dict.fromkeys(chosen))
     if policy == "RequireDualStack" and len(families) < 2:
-        spec.error("RequireDualStack needs service ranges of both families")
+        hint = "add a range with --service-cidr, or write PreferDualStack"
+        spec.error("RequireDualStack needs service ranges of both families", hint)
     for family in families:
         if family not in available and family not in has:
-            spec.error(f"there is no service range for {'IPv4' if family else 'IPv6'}")
+            hint = "add one with --service-cidr, or ask for the other family"
+            spec.error(f"there is no service range for {'IPv4' if family else 'IPv6'}", hint)
     return families
 
 
@@ -153,7 +163,7 @@ def _read_asked(spec: Field) -> list[bool]:
         if text is not None and text not in _FAMILIES:
             field.error(f"unknown family {shorten(text)!r}", did_you_mean(text, _FAMILIES))
         elif text is not None and _FAMILIES[text] in asked:
-            field.error(f"{text} is here twice")
+            field.error(f"{text} is here twice", "keep one of them")
         elif text is not None:
             asked.append(_FAMILIES[text])
     return asked
@@ -211,7 +221,8 @@ def _read_port(field: Field) -> PlannedPort | None:
     number = number_field.integer(1, 65535) if number_field else None
     name = name_field.text() if name_field else ""
     if name and name_field and not is_dns_label(name):
-        name_field.error("a service port's name has 1 to 63 of a-z, 0-9, -, and no - at an end")
+        message = "a service port's name has 1 to 63 of a-z, 0-9, -, and no - at an end"
+        name_field.error(message, PORT_NAME_HINT)
     target = _read_target(field.get("targetPort"), number)
     if protocol is None or number is None or name is None or target is None:
         return None
@@ -223,14 +234,14 @@ def _read_target(field: Field | None, port: int | None) -> int | str | None:
     if field is None:
         return port
     if not isinstance(field.node, Scalar):
-        field.error(f"targetPort is a number or a name, not {describe(field.node)}")
+        message = f"targetPort is a number or a name, not {describe(field.node)}"
+        field.error(message, "write one, like 8080 or http")
         return None
     value = field.node.value
     if isinstance(value, str):
         problem = port_name_problem(value) if value else ""
         if problem:
-            hint = "remove the quotes" if value.isdecimal() else ""
-            field.error(f"{shorten(value)!r}: {problem}", hint)
+            field.error(f"{shorten(value)!r}: {problem}", port_name_hint(value))
             return None
         return value or port
     number = field.integer(0, 65535)

@@ -16,6 +16,10 @@ _DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z", re.ASCII)
 _QUALIFIED = re.compile(r"(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z", re.ASCII)
 _SERVICE_NAME = re.compile(r"[a-z0-9-]*[a-z][a-z0-9-]*\Z", re.ASCII)
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9][0-9.]*(?:/|\Z)|/0[0-9]")
+LABEL_HINT = "like app: web or example.com/tier: front-end"
+CIDR_HINT = "a network and how many bits of it are fixed, like 10.0.0.0/8 or fd00::/64"
+ADDRESS_HINT = "like 10.244.0.7 or fd00:244::7"
+PORT_NAME_HINT = "like http or metrics-2"
 _LABEL_CHARACTERS = "A-Z, a-z, 0-9, -, _ and ., and begins and ends with a letter or digit"
 
 PROTOCOLS = {"TCP": TCP, "UDP": UDP, "SCTP": SCTP}
@@ -29,6 +33,11 @@ def is_dns_label(text: str) -> bool:
 def is_dns_subdomain(text: str) -> bool:
     """RFC 1123 subdomain, as most names are."""
     return len(text) <= 253 and bool(_DNS_SUBDOMAIN.match(text))
+
+
+def port_name_hint(text: str) -> str:
+    """What to write instead of a port's name that is none."""
+    return "remove the quotes" if text.isdecimal() else PORT_NAME_HINT
 
 
 def port_name_problem(text: str) -> str:
@@ -70,7 +79,7 @@ def read_labels(field: Field | None) -> Labels:
         if text is not None:
             problem = problem or label_value_problem(text)
         if problem:
-            value.error(problem)
+            value.error(problem, LABEL_HINT)
         elif text is not None:
             labels[key] = text
     return make_labels(labels)
@@ -103,8 +112,8 @@ def read_block(field: Field) -> Block | None:
     try:
         block = parse_block(text)
     except ValueError as problem:
-        hint = "add the prefix length, /32 or /128 for one address" if "/" not in text else ""
-        field.error(_shortened(problem), hint)
+        bare = "add the prefix length, /32 or /128 for one address"
+        field.error(_shortened(problem), CIDR_HINT if "/" in text else bare)
         return None
     given = parse_address(text.partition("/")[0])
     if given != block.address:
@@ -120,11 +129,11 @@ def read_address(field: Field) -> Address | None:
     try:
         address = parse_address(text)
     except ValueError as problem:
-        field.error(_shortened(problem))
+        field.error(_shortened(problem), ADDRESS_HINT)
         return None
     problem_with_it = address_problem(address)
     if problem_with_it:
-        field.error(problem_with_it, "leave it out, so that a free one is taken")
+        field.error(problem_with_it, "leave it out, so that one is given out here")
         return None
     return address
 

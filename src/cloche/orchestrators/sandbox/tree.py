@@ -26,6 +26,7 @@ from yaml.events import (
 
 from cloche.errors import Finding
 from cloche.orchestrators.sandbox.scalars import resolve
+from cloche.orchestrators.sandbox.slips import not_yaml
 
 MAX_DEPTH = 200
 MAX_NODES = 4_000_000
@@ -62,7 +63,7 @@ Node = Scalar | Mapping | Sequence
 class _RefusedError(Exception):
     """The text cannot be read beyond this line."""
 
-    def __init__(self, line: int, message: str, hint: str = "") -> None:
+    def __init__(self, line: int, message: str, hint: str) -> None:
         self.line, self.message, self.hint = line, message, hint
         super().__init__(message)
 
@@ -137,7 +138,7 @@ class _Composer:
                 "quote text that begins with a brace; render a template first",
             )
         if len(self._frames) >= MAX_DEPTH:
-            raise _RefusedError(line, f"nested deeper than {MAX_DEPTH} levels")
+            raise _RefusedError(line, f"nested deeper than {MAX_DEPTH} levels", "no object of Kubernetes is")
         self._count(line)
         self._frames.append(_Frame(event))
 
@@ -164,7 +165,7 @@ class _Composer:
             return
         tag = event.tag
         if tag is not None and tag not in _TEXT_TAGS and tag not in _PLAIN_TAGS:
-            self._say(line, f"the YAML tag {tag!r} is not supported")
+            self._say(line, f"the YAML tag {tag!r} is not supported", "write the value without it")
         value = resolve(event.value) if plain or tag in _PLAIN_TAGS else event.value
         self._put(Scalar(line, value), 1 + len(event.value) // 64, event.anchor)
 
@@ -177,13 +178,15 @@ class _Composer:
         node, weight = self._anchors[event.anchor]
         self._aliased += weight
         if self._aliased > MAX_ALIASED:
-            raise _RefusedError(line, f"aliases stand for more than {MAX_ALIASED} values")
+            raise _RefusedError(
+                line, f"aliases stand for more than {MAX_ALIASED} values", "write the values out"
+            )
         if not self._wants_key():
             self._put(node, weight, None)
         elif isinstance(node, Scalar) and isinstance(node.value, str):
             self._frames[-1].key = (node.value, line, False)
         else:
-            raise _RefusedError(line, "only text can be a field name")
+            raise _RefusedError(line, "only text can be a field name", "write the field's name itself")
 
     def _put(self, node: Node, weight: int, anchor: str | None) -> None:
         if anchor:
@@ -219,7 +222,7 @@ class _Composer:
             if isinstance(part, Mapping):
                 frame.merges.append(part)
             else:
-                self._say(part.line, "<< merges mappings only")
+                self._say(part.line, "<< merges mappings only", "name an anchor of a mapping")
 
     def _wants_key(self) -> bool:
         return bool(self._frames) and self._frames[-1].mapping and self._frames[-1].key is None
@@ -229,10 +232,11 @@ class _Composer:
         if self._nodes > MAX_NODES:
             raise _RefusedError(line, f"more than {MAX_NODES} values in one text", "split the input")
 
-    def _say(self, line: int, message: str, hint: str = "") -> None:
+    def _say(self, line: int, message: str, hint: str) -> None:
         self.findings.append(Finding(self.file, line, "", message, hint))
         if len(self.findings) > MAX_MISTAKES:
-            raise _RefusedError(line, f"more than {MAX_MISTAKES} mistakes in one text; reading ends here")
+            message = f"more than {MAX_MISTAKES} mistakes in one text; reading ends here"
+            raise _RefusedError(line, message, "put the first ones right")
 
 
 def compose(text: str, file: str) -> tuple[list[Node], list[Finding]]:
@@ -248,12 +252,20 @@ def compose(text: str, file: str) -> tuple[list[Node], list[Finding]]:
     except _RefusedError as refusal:
         findings.append(Finding(file, refusal.line, "", refusal.message, refusal.hint))
     except yaml.MarkedYAMLError as error:
-        findings.append(_marked(error, text, file))
+        findings.append(not_yaml(error, text, file))
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, max(0, int(error.position))) + 1
-        findings.append(Finding(file, line, "", f"not YAML: {error.reason}"))
+        findings.append(Finding(file, line, "", f"not YAML: {error.reason}", "remove the character"))
     except UnicodeEncodeError as error:
-        findings.append(Finding(file, text.count("\n", 0, error.start) + 1, "", "not YAML: a lone surrogate"))
+        findings.append(
+            Finding(
+                file,
+                text.count("\n", 0, error.start) + 1,
+                "",
+                "not YAML: a lone surrogate",
+                "save it as UTF-8",
+            )
+        )
     return roots, findings
 
 
@@ -261,19 +273,3 @@ def _join_surrogates(match: re.Match[str]) -> str:
     """JSON writes characters beyond 16 bits as two escapes, which YAML does not know."""
     high, low = int(match[2], 16), int(match[3], 16)
     return f"{match[1]}\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
-
-
-def _marked(error: yaml.MarkedYAMLError, text: str, file: str) -> Finding:
-    mark, begun = error.problem_mark or error.context_mark, error.context_mark
-    lines = text.rstrip().split("\n")
-    line = min(mark.line + 1, len(lines)) if mark else 0
-    shown = lines[line - 1] if line else ""
-    hint = ""
-    if "{{" in shown:
-        hint = "it looks like a template: render it first"
-    elif "\t" in shown:
-        hint = "indent with spaces, not tabs"
-    problem = " ".join(part for part in (error.problem, error.context) if part)
-    if begun and begun.line + 1 < line:
-        problem += f" begun on line {begun.line + 1}"
-    return Finding(file, line, "", f"not YAML: {problem}", hint)

@@ -51,7 +51,8 @@ def read_pods(manifests: Sequence[Manifest], findings: list[Finding]) -> list[Po
                 continue
             total += template.replicas
             if total > MAX_MADE:
-                manifest.field(findings).error(f"the workloads make more than {MAX_MADE} pods")
+                message = f"the workloads make more than {MAX_MADE} pods"
+                manifest.field(findings).error(message, "ask for fewer replicas")
                 break
             for pod in _make(template, given):
                 pods[pod.namespace, pod.name] = pod

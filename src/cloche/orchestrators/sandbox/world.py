@@ -35,6 +35,7 @@ from cloche.orchestrators.sandbox.pods import Pod, PodIndex, read_namespaces
 from cloche.orchestrators.sandbox.services import Plan, read_service
 from cloche.orchestrators.sandbox.workloads import read_pods
 
+APART = "choose ranges that share nothing, with --pod-cidr and --service-cidr"
 _T = TypeVar("_T", Endpoint, Service)
 
 
@@ -79,10 +80,15 @@ def check(
     service_cidrs: tuple[Block, ...] = DEFAULT_SERVICE_CIDRS,
 ) -> tuple[Finding, ...]:
     """Everything there is to say about the input, errors first. Never raises for bad input."""
+    return examine(paths, stdin, Ranges(pod_cidrs, service_cidrs)).findings
+
+
+def examine(paths: Sequence[str], stdin: str | None, ranges: Ranges) -> World:
+    """The world of the paths, whatever is wrong with it, and all there is to say about the input."""
     sources, findings = gather(paths, stdin)
     manifests, problems = load(sources)
-    world = _assemble(manifests, Ranges(pod_cidrs, service_cidrs), None)
-    return ordered([*findings, *problems, *world.findings])
+    world = _assemble(manifests, ranges, None)
+    return msgspec.structs.replace(world, findings=ordered([*findings, *problems, *world.findings]))
 
 
 def _assemble(manifests: Sequence[Manifest], ranges: Ranges, previous: World | None) -> World:
@@ -107,7 +113,7 @@ def _assemble(manifests: Sequence[Manifest], ranges: Ranges, previous: World | N
 def _overlaps(ranges: Ranges) -> list[Finding]:
     """An error for each pod range that shares addresses with a service range."""
     return [
-        Finding("", 0, "", f"the pod range {pods} and the service range {services} overlap")
+        Finding("", 0, "", f"the pod range {pods} and the service range {services} overlap", APART)
         for pods in ranges.pods
         for services in ranges.services
         if pods.covers(services) or services.covers(pods)
@@ -141,7 +147,8 @@ def _address_pods(
             other = owners.setdefault(address, pod)
             if other is not pod:
                 message = f"pod {pod.key} has the address {format_address(address)} of pod {other.key}"
-                findings.append(Finding(pod.origin.file, pod.origin.line, "status.podIPs", message))
+                hint = "an address has one owner: leave status.podIPs of one of them out"
+                findings.append(Finding(pod.origin.file, pod.origin.line, "status.podIPs", message, hint))
     pool = Pool(ranges, owners)
     families = [ipv4 for ipv4 in (True, False) if pool.has(ipv4)]
     wanted = {pod.key: families for pod in pods if not pod.addresses and not pod.host_network}
@@ -150,7 +157,8 @@ def _address_pods(
         shown = ", ".join(str(block) for block in ranges) or "none"
         message = f"the pod ranges ({shown}) have no address left for {len(short)} pods"
         first = next(pod.origin for pod in pods if pod.key in short)
-        findings.append(Finding(first.file, first.line, "", message, "give larger ones"))
+        hint = "give larger ones with --pod-cidr"
+        findings.append(Finding(first.file, first.line, "", message, hint))
     addressed = [
         msgspec.structs.replace(pod, addresses=assigned[pod.key]) if pod.key in assigned else pod
         for pod in pods
@@ -198,11 +206,12 @@ def _address_services(
         for address in plan.given:
             other = taken.setdefault(address, f"service {plan.key}")
             if other != f"service {plan.key}":
-                plan.document.error(f"its address {format_address(address)} is that of {other}")
+                message = f"its address {format_address(address)} is that of {other}"
+                plan.spec.error(message, "leave clusterIP out, or write another")
     pool.taken |= taken.keys()
     wanted = {plan.key: plan.wanted() for plan in plans}
     assigned, short = assign(wanted, pool, _previous(previous, Service))
     for plan in plans:
         if plan.key in short and all(pool.has(family) for family in plan.wanted()):
-            plan.document.error("the service ranges have no address left", "give larger ones")
+            plan.spec.error("the service ranges have no address left", "give larger ones with --service-cidr")
     return {plan.key: plan.given + assigned[plan.key] for plan in plans}
