@@ -29,6 +29,8 @@ def fill_rows(held: Held, draft: Draft) -> None:
     words = held.tables.rows
     for pair, row in draft.rows.rows.items():
         word = words.get(pair)
+        if word is not None and word.old == word.new == row:
+            continue
         if pair[0] in held.live_sets and pair[1] in held.live_classes:
             turned = draft.step.turned(word, row)
         else:
