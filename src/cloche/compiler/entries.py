@@ -61,9 +61,8 @@ def write_prefixes(held: Held, draft: Draft) -> None:
     """Make prefix entries say what the view says. Raises FullError when they do not fit."""
     facts, entries, step = held.view.prefixes, held.tables.prefixes, draft.step
     new = 0
-    lengths: list[int] = []
-    if held.view.dirty_prefixes:
-        lengths = sorted({at.block.length for at in (*entries, *facts)}, reverse=True)
+    gone = (at.block.length for at in held.view.dirty_prefixes)
+    lengths = sorted({*held.view.lengths(), *gone}, reverse=True)
     for at in sorted(held.view.dirty_prefixes):
         fact, old = facts.get(at), entries.get(at)
         if fact is None:

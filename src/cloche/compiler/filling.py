@@ -29,6 +29,8 @@ def fill_rows(held: Held, draft: Draft) -> None:
     words = held.tables.rows
     for pair, row in draft.rows.rows.items():
         word = words.get(pair)
+        if word is not None and word.old == word.new == row:
+            continue
         if pair[0] in held.live_sets and pair[1] in held.live_classes:
             turned = draft.step.turned(word, row)
         else:
@@ -41,11 +43,27 @@ def _to_do(held: Held, draft: Draft) -> Iterator[tuple[SharedSet, Iterable[Signa
     """The sets and classes whose decisions are to be found anew."""
     every = held.view.classes.counts
     subjects = held.view.subjects
+    differing = _differing(draft)
     for one in subjects.shared.values():
         if held.first or one in draft.sets or one in subjects.rewritten:
             yield one, every
-        elif draft.classes:
-            yield one, draft.classes
+            continue
+        for difference, signatures in differing.items():
+            if difference is None or not difference.isdisjoint(one.rules.by_predicate):
+                yield one, signatures
+
+
+def _differing(draft: Draft) -> dict[frozenset[int] | None, list[Signature]]:
+    """New classes by the predicates in which they differ from the class whose number they took over; who
+    names none of these decides for them as before. None: they differ in more, or took over none."""
+    before = {number: signature for signature, number in draft.classes_gone.items()}
+    differing: dict[frozenset[int] | None, list[Signature]] = {}
+    for signature, number in draft.classes.items():
+        old, difference = before.get(number), None
+        if old is not None and (old.kind, old.ports) == (signature.kind, signature.ports):
+            difference = old.predicates ^ signature.predicates
+        differing.setdefault(difference, []).append(signature)
+    return differing
 
 
 class _Fill:

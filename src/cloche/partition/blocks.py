@@ -9,6 +9,9 @@ from collections.abc import Iterable, Iterator
 from cloche.model.address import ALL_IPV4, ALL_IPV6, Address, Block, host_block, is_ipv4
 from cloche.model.policy import BlockPeer
 
+FEW = 100
+"""Addresses that are put into their places sooner than all are sorted."""
+
 
 class Piece:
     """A block less the longer blocks held inside it. ``matched``: numbers of the block peers that hold it."""
@@ -31,7 +34,8 @@ class Pieces:
         self.changed: set[Block] = set()
         """Blocks that came or went, until taken."""
         self._order: list[Key] = []
-        self._lengths: dict[int, int] = {}
+        self.lengths: dict[int, int] = {}
+        """How many blocks have each length, longest first."""
         for root in (ALL_IPV4, ALL_IPV6):
             self.need(root)
 
@@ -39,7 +43,7 @@ class Pieces:
         """The piece that an address lies in: the longest block's."""
         value = int.from_bytes(address, "big")
         floor = 96 if is_ipv4(address) else 0
-        for length in self._lengths:
+        for length in self.lengths:
             if length >= floor:
                 piece = self._by_value.get((value >> (128 - length), length))
                 if piece is not None:
@@ -50,7 +54,7 @@ class Pieces:
         """The piece that a block would be part of if it were not held; None for a root."""
         value = int.from_bytes(block.address, "big")
         floor = 96 if block.ipv4 else 0
-        for length in self._lengths:
+        for length in self.lengths:
             if floor <= length < block.length:
                 piece = self._by_value.get((value >> (128 - length), length))
                 if piece is not None:
@@ -107,8 +111,8 @@ class Pieces:
 
     def _count(self, length: int, step: int) -> None:
         """Keep the lengths in use, longest first."""
-        self._lengths[length] = self._lengths.get(length, 0) + step
-        self._lengths = {n: self._lengths[n] for n in sorted(self._lengths, reverse=True) if self._lengths[n]}
+        self.lengths[length] = self.lengths.get(length, 0) + step
+        self.lengths = {n: self.lengths[n] for n in sorted(self.lengths, reverse=True) if self.lengths[n]}
 
 
 def _value(block: Block) -> tuple[int, int]:
@@ -139,16 +143,23 @@ class Addresses:
 
     def within(self, block: Block) -> Iterable[Address]:
         """The addresses that a block holds."""
-        if self._gone:
-            self._order = [a for a in self._order if a not in self._gone]
-            self._gone.clear()
-        if self._new:
-            self._order.extend(sorted(self._new))
-            self._order.sort()
-            self._new.clear()
+        self._arrange()
         start = bisect_left(self._order, block.first())
         end = bisect_right(self._order, block.last())
         return [Address(a) for a in self._order[start:end] if is_ipv4(a) == block.ipv4]
+
+    def _arrange(self) -> None:
+        """Take what came and went into the order: few one by one, many at once."""
+        order = self._order
+        if len(self._gone) + len(self._new) < FEW:
+            for address in self._gone:
+                del order[bisect_left(order, address)]
+            for address in self._new:
+                insort(order, address)
+        else:
+            self._order = sorted([*(a for a in order if a not in self._gone), *self._new])
+        self._gone.clear()
+        self._new.clear()
 
 
 class Territory:

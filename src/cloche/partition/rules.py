@@ -97,6 +97,8 @@ class RuleSet:
         self.by_predicate: dict[int, list[PlacedRule]] = {}
         self._placed: list[PlacedRule] = []
         self._bases: dict[Kind, tuple[int, ...]] = {}
+        self._unnamed: dict[Kind, Question] = {}
+        """For classes of which the set names no predicate, as most are."""
         origins = [RuleOrigin("", direction, ISOLATION)]
         for ready in policies:
             rules = ready.rules[direction]
@@ -128,8 +130,16 @@ class RuleSet:
         """What of a class matters to this set: equal questions get equal decisions. Local numbers of the
         rules that match (or, of an unknown endpoint, might match), the kind, the certain predicates of an
         unknown endpoint, and the other side's named ports where a rule asks for them."""
-        numbers = set(self._base(signature.kind))
         own = [number for number in signature.predicates if number in self.by_predicate]
+        if own or self._asks_names:
+            return self._question(signature, own)
+        if signature.kind not in self._unnamed:
+            self._unnamed[signature.kind] = self._question(signature, own)
+        return self._unnamed[signature.kind]
+
+    def _question(self, signature: Signature, own: list[int]) -> Question:
+        """``own``: which of the class's predicates the set names."""
+        numbers = set(self._base(signature.kind))
         for number in own:
             numbers.update(placed.number for placed in self.by_predicate[number])
         kind = Kind.KNOWN if signature.kind is Kind.OUTSIDE else signature.kind

@@ -82,6 +82,10 @@ class View:
         self._settle()
         return before
 
+    def lengths(self) -> set[int]:
+        """The lengths of the blocks that are held."""
+        return set().union(*(territory.pieces.lengths for territory in self._territories.values()))
+
     def taken(self) -> None:
         """All that changed was acted on."""
         self.dirty_addresses.clear()
