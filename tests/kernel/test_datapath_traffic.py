@@ -8,6 +8,7 @@ import pytest
 from pods import HOST, OUTSIDE, OpenHost, addresses_of, connect, listen, run_ip, talks
 
 from cloche.datapath import remove_instance
+from cloche.datapath.devices import get_sysctl, set_sysctl
 from cloche.datapath.layout import EndpointState, EventKind
 from cloche.model.address import format_address, parse_address, parse_block
 from cloche.model.reasons import Reason
@@ -143,6 +144,24 @@ def test_the_outside_does_not_speak_as_a_pod(open_host: OpenHost, which: int) ->
             host.outside(lambda s=source: speak(s))
         assert ear.recv(100) == honest.encode()
     assert host.counted(Reason.SPOOFED_ADDRESS) > 0
+
+
+@FAMILIES
+def test_pods_talk_where_the_machine_has_ipv6_off(instance: str, which: int) -> None:
+    """net.ipv6.conf.all.disable_ipv6 on the machine is left as it is, and pods have both families."""
+    for where in ("all", "default"):
+        set_sysctl(f"net/ipv6/conf/{where}/disable_ipv6", "1")
+    host = OpenHost(instance)
+    host.pod(1)
+    host.pod(2)
+    address = addresses_of(2)[which]
+    with (
+        host.inside(2, lambda: listen(address)) as listener,
+        host.inside(1, lambda: connect(address)) as line,
+    ):
+        assert talks(listener, line)
+    assert [get_sysctl(f"net/ipv6/conf/{where}/disable_ipv6") for where in ("all", "lo")] == ["1", "1"]
+    host.datapath.close()
 
 
 @FAMILIES

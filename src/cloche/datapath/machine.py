@@ -13,6 +13,7 @@ from typing import NamedTuple
 from cloche.errors import MachineError
 
 BTF = Path("/sys/kernel/btf/vmlinux")
+IPV6 = Path("/proc/sys/net/ipv6")
 BPFFS = Path("/sys/fs/bpf")
 OLDEST = (6, 6)
 _BPF_MAGIC = 0xCAFE4A11
@@ -42,6 +43,7 @@ def features() -> Iterator[Feature]:
     yield Feature("BTF of the kernel", btf, "5.4", f"{BTF} is missing: CONFIG_DEBUG_INFO_BTF=y is needed")
     tcx = kernel_version() >= OLDEST
     yield Feature("TCX links", tcx, "6.6", f"this kernel is {os.uname().release}")
+    yield Feature("IPv6", IPV6.is_dir(), "any kernel", f"{IPV6} is missing: boot without ipv6.disable=1")
     mountable = "bpf" in _filesystems()
     yield Feature("bpffs", mountable, "4.4", "CONFIG_BPF_SYSCALL=y is needed")
 
