@@ -191,20 +191,6 @@ SEC("tc") int from_stack(struct __sk_buff *skb)
 	return finish(skb, p, settings);
 }
 
-/* Tells from_stack what the host itself sends: it has a socket. */
-SEC("tc") int mark_host(struct __sk_buff *skb)
-{
-	struct config *settings = this_config();
-
-	if (!settings)
-		return TC_ACT_SHOT;
-	if (skb->sk)
-		skb->mark = skb->mark | settings->host_mark;
-	else
-		skb->mark = skb->mark & ~settings->host_mark;
-	return PASS_ON;
-}
-
 /* True when an address is one that only packets from here may have as source. */
 INLINE int is_our_source(struct packet *p)
 {
@@ -213,34 +199,71 @@ INLINE int is_our_source(struct packet *p)
 }
 
 /* From outside: nobody there may speak as one of ours. Read from the network header, as an uplink need not
- * be Ethernet. */
-SEC("tc") int from_uplink(struct __sk_buff *skb)
+ * be Ethernet. What is no IP is let on without an answer: delivery stays nowhere. */
+STAGE int judge_outsider(struct __sk_buff *skb)
 {
 	struct packet *p = this_packet();
 	struct config *settings = this_config();
 	__u16 protocol = skb->protocol;
 
 	if (!p || !settings)
-		return TC_ACT_SHOT;
+		return DECIDED;
 	begin(p, settings);
 	p->entry = ENTRY_STACK;
 	p->network = uplink_network;
-	p->delivery = DELIVER_PASS;
 	if (protocol == swap16(ETH_P_IP)) {
 		__u32 source;
 
 		if (bpf_skb_load_bytes_relative(skb, 12, &source, 4, BPF_HDR_START_NET))
-			return PASS_ON;
+			return GO_ON;
 		map_ipv4(p->source.address, source);
 	} else if (protocol != swap16(ETH_P_IPV6) ||
 		   bpf_skb_load_bytes_relative(skb, 8, p->source.address, 16, BPF_HDR_START_NET)) {
+		return GO_ON;
+	}
+	p->delivery = DELIVER_PASS;
+	if (!is_our_source(p))
+		return GO_ON;
+	deny(p, REASON_SPOOFED_ADDRESS);
+	report(EVENT_DROP);
+	count_reason(p);
+	return DECIDED;
+}
+
+SEC("tc") int from_uplink(struct __sk_buff *skb)
+{
+	struct packet *p = this_packet();
+	int decided = judge_outsider(skb);
+
+	if (!p)
+		return TC_ACT_SHOT;
+	if (decided) {
+		leave_answer(skb, p);
+		return TC_ACT_SHOT;
+	}
+	if (p->delivery == DELIVER_PASS) {
+		count_reason(p);
+		leave_answer(skb, p);
+	}
+	return PASS_ON;
+}
+
+/* Tells from_stack what the host itself sends: it has a socket. What the host forwards may speak as one of
+ * ours only if it came in by this device, on which endpoints' packets are received: so a device that has
+ * become an uplink and has no program yet gets no further. */
+SEC("tc") int mark_host(struct __sk_buff *skb)
+{
+	struct config *settings = this_config();
+	__u32 from = skb->ingress_ifindex;
+
+	if (!settings)
+		return TC_ACT_SHOT;
+	if (skb->sk) {
+		skb->mark = skb->mark | settings->host_mark;
 		return PASS_ON;
 	}
-	if (is_our_source(p))
-		deny(p, REASON_SPOOFED_ADDRESS);
-	if (p->verdict != VERDICT_ALLOW)
-		report(EVENT_DROP);
-	count_reason(p);
-	leave_answer(skb, p);
-	return p->verdict == VERDICT_ALLOW ? PASS_ON : TC_ACT_SHOT;
+	skb->mark = skb->mark & ~settings->host_mark;
+	if (!from || from == settings->stack_ifindex)
+		return PASS_ON;
+	return judge_outsider(skb) ? TC_ACT_SHOT : PASS_ON;
 }

@@ -117,6 +117,18 @@ def test_a_machine_without_btf_is_told_so() -> None:
         assert leftovers(made.name) == []
 
 
+def test_a_machine_without_ipv6_is_told_so() -> None:
+    """Where the kernel was booted without IPv6 up says so, with the option to change, and leaves nothing."""
+    with sandbox(3) as made:
+        hide = 'mount -t tmpfs none /proc/sys/net && exec "$@"'
+        up = made.command("up", "--detach", "-f", "-", *made.ranges)
+        answer = said(made, ["unshare", "--mount", "sh", "-c", hide, "sh", *up])
+        assert answer.status == 2
+        assert "IPv6 is needed" in answer.err
+        assert "ipv6.disable=1" in answer.err
+        assert leftovers(made.name) == []
+
+
 @pytest.mark.skipif(not shutil.which("setarch"), reason="no setarch here (Debian: util-linux)")
 def test_a_kernel_that_is_too_old_is_told_so() -> None:
     """A release before the floor is named with what it lacks, and nothing is left."""

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 
 import pytest
-from pods import HOST, OUTSIDE, OpenHost, addresses_of, connect, listen, run_ip, talks
+from pods import HOST, OUTSIDE, RANGES, OpenHost, addresses_of, connect, listen, run_ip, talks
 
 from cloche.datapath import remove_instance
+from cloche.datapath.devices import get_sysctl, set_sysctl
 from cloche.datapath.layout import EndpointState, EventKind
 from cloche.model.address import format_address, parse_address, parse_block
 from cloche.model.reasons import Reason
+
+
+def run_nft(ruleset: str) -> None:
+    """Run ``nft`` with this in the calling thread's namespace."""
+    subprocess.run(["nft", ruleset], check=True)
+
 
 FAMILIES = pytest.mark.parametrize("which", [0, 1], ids=["IPv4", "IPv6"])
 
@@ -143,6 +151,83 @@ def test_the_outside_does_not_speak_as_a_pod(open_host: OpenHost, which: int) ->
             host.outside(lambda s=source: speak(s))
         assert ear.recv(100) == honest.encode()
     assert host.counted(Reason.SPOOFED_ADDRESS) > 0
+
+
+@FAMILIES
+def test_the_host_forwards_nothing_under_a_pods_address(open_host: OpenHost, which: int) -> None:
+    """A device that has no program yet, as it has only just become an uplink: what comes from there under a
+    pod's address does not reach another pod, what comes under its own does."""
+    host = open_host
+    host.pod(1)
+    target = addresses_of(1)[which]
+    claimed, honest = ("10.244.0.78", "fd00:244::78")[which], OUTSIDE[which]
+    family = (socket.AF_INET, socket.AF_INET6)[which]
+    length, flag = ((32, ""), (128, "nodad"))[which]
+
+    def bound(address: str, port: int = 0) -> socket.socket:
+        made = socket.socket(family, socket.SOCK_DGRAM)
+        made.bind((address, port))
+        made.settimeout(3)
+        return made
+
+    def speak(source: str) -> None:
+        with bound(source) as made:
+            made.sendto(source.encode(), (format_address(target), 9))
+
+    host.outside(lambda: run_ip(f"addr replace {claimed}/{length} dev eth0 {flag}"))
+    host.outside(lambda: run_ip(f"route replace {RANGES[which]} via {HOST[which]}"))
+    assert host.datapath.attach_uplinks([]) == []
+    try:
+        with host.inside(1, lambda: bound(format_address(target), 9)) as ear:
+            for source in (honest, claimed, honest):
+                host.outside(lambda s=source: speak(s))
+            assert [ear.recv(100).decode() for _ in range(2)] == [honest, honest]
+            assert host.counted(Reason.SPOOFED_ADDRESS) == 1
+    finally:
+        host.datapath.attach_uplinks()
+
+
+@FAMILIES
+def test_a_pod_reaches_another_by_the_hosts_own_translation(open_host: OpenHost, which: int) -> None:
+    """A port of the host that a rule of the operator's leads to a pod: another pod reaches it by that port
+    and is seen under its own address, as what it sends came in by the instance's device."""
+    host = open_host
+    host.pod(1)
+    host.pod(2)
+    target, word = addresses_of(2)[which], ("ip", "ip6")[which]
+    shown = (format_address(target), f"[{format_address(target)}]")[which]
+    rule = f"{word} daddr {HOST[which]} tcp dport 8080 dnat to {shown}:80"
+    chain = "{ type nat hook prerouting priority dstnat; }"
+    run_nft(f"add table {word} mine; add chain {word} mine to {chain}; add rule {word} mine to {rule}")
+    family = (socket.AF_INET, socket.AF_INET6)[which]
+    try:
+        with (
+            host.inside(2, lambda: listen(target)) as listener,
+            host.inside(1, lambda: socket.create_connection((HOST[which], 8080), timeout=3)) as connection,
+        ):
+            assert talks(listener, connection)
+            assert connection.family == family
+            assert connection.getsockname()[0] == format_address(addresses_of(1)[which])
+    finally:
+        run_nft(f"delete table {word} mine")
+
+
+@FAMILIES
+def test_pods_talk_where_the_machine_has_ipv6_off(instance: str, which: int) -> None:
+    """net.ipv6.conf.all.disable_ipv6 on the machine is left as it is, and pods have both families."""
+    for where in ("all", "default"):
+        set_sysctl(f"net/ipv6/conf/{where}/disable_ipv6", "1")
+    host = OpenHost(instance)
+    host.pod(1)
+    host.pod(2)
+    address = addresses_of(2)[which]
+    with (
+        host.inside(2, lambda: listen(address)) as listener,
+        host.inside(1, lambda: connect(address)) as line,
+    ):
+        assert talks(listener, line)
+    assert [get_sysctl(f"net/ipv6/conf/{where}/disable_ipv6") for where in ("all", "lo")] == ["1", "1"]
+    host.datapath.close()
 
 
 @FAMILIES

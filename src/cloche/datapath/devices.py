@@ -43,7 +43,11 @@ _QUIET = {
     "net/ipv6/conf/{}/mldv1_unsolicited_report_interval": _DAY_MS,
     "net/ipv6/conf/{}/mldv2_unsolicited_report_interval": _DAY_MS,
 }
-_CONTAINER = {"net/ipv4/ip_unprivileged_port_start": "0", "net/ipv4/ping_group_range": "0 2147483647"}
+_CONTAINER = {
+    "net/ipv6/conf/{}/disable_ipv6": "0",
+    "net/ipv4/ip_unprivileged_port_start": "0",
+    "net/ipv4/ping_group_range": "0 2147483647",
+}
 
 
 class Device(NamedTuple):

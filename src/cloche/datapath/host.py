@@ -54,6 +54,8 @@ def make_pair(instance: str) -> StackDevice:
     """
     if devices.find(instance) is None:
         devices.create_pair(instance, peer_name(instance), device_group(instance))
+        for name in (instance, peer_name(instance)):  # where the machine has IPv6 off for all devices
+            devices.set_sysctl(f"net/ipv6/conf/{name}/disable_ipv6", "0")
         devices.set_sysctl(f"net/ipv4/conf/{instance}/rp_filter", _LOOSE)
         devices.set_sysctl(f"net/ipv4/conf/{instance}/send_redirects", "0")
     device = devices.find(instance)

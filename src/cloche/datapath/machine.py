@@ -17,6 +17,7 @@ from cloche.datapath.bpf import Attr, Command, call
 from cloche.errors import MachineError
 
 BTF = Path("/sys/kernel/btf/vmlinux")
+IPV6 = Path("/proc/sys/net/ipv6")
 BPFFS = Path("/sys/fs/bpf")
 OLDEST = (6, 1)
 LIBBPF = "libbpf.so.1"
@@ -95,6 +96,10 @@ def _bpffs() -> Found:
     return Found("bpf" in _filesystems(), detail, "CONFIG_BPF_SYSCALL=y is needed")
 
 
+def _ipv6() -> Found:
+    return Found(IPV6.is_dir(), str(IPV6), f"{IPV6} is missing: boot without ipv6.disable=1")
+
+
 def _libbpf() -> Found:
     try:
         version = ctypes.CDLL(LIBBPF).libbpf_version_string
@@ -115,6 +120,7 @@ TABLE: tuple[Feature, ...] = (
     Feature("kernel", "6.1", True, "programs and maps as they are here", _kernel),
     Feature("BTF of the kernel", "5.4", True, "libbpf cannot tell types", _btf),
     Feature("bpffs", "4.4", True, "nothing outlives the agent", _bpffs),
+    Feature("IPv6", "any", True, "pods have no IPv6 addresses, and none can be given", _ipv6),
     Feature("libbpf", "any", True, "the program cannot be loaded", _libbpf),
     Feature(
         "TCX links",
