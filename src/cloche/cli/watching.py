@@ -65,3 +65,5 @@ def _watch(client: Client, paths: Sequence[str], stop: threading.Event) -> None:
         else:
             render.findings(applied.findings)
             render.show(lines.applied(applied))
+            for line in lines.queued(applied):
+                render.aside(line, "yellow")
