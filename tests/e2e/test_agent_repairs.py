@@ -258,14 +258,17 @@ def told(client: Client, what: str) -> int:
 
 @pytest.mark.parametrize("alter", ALTERATIONS, ids=lambda alter: alter.__name__)
 def test_found_and_mended(up: Running, alter: Callable[[Running], str]) -> None:
-    """Whatever is altered: an event says what was found, the kernel is exactly as it should be again, and the
-    policy is judged as before by real packets."""
+    """Whatever is altered: an event says what was found, the kernel is exactly as it should be again, the
+    policy is judged as before by real packets, and a connection of others has not ended."""
     before = up.client.status().repairs
+    line = up.instance.dial("friend", addresses(up.client, "stranger")[0])
     what = alter(up)
     wait_for(lambda: told(up.client, what) > 0, SOON)
     wait_for(lambda: up.client.attest().exact, SOON)
     wait_for(lambda: up.instance.reaches("friend", up.web, timeout=0.5), SOON)
     assert not up.instance.reaches("stranger", up.web, timeout=0.3)
+    assert line.answers(timeout=5.0)
+    line.close()
     status = up.client.status()
     assert status.problems == () and status.repairs > before
 

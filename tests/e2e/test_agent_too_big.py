@@ -37,10 +37,11 @@ class Running(NamedTuple):
     web: str
 
 
-def too_many_classes(name: str = "big") -> str:
+def too_many_classes(name: str = "big", count: int = 200, first: int = 192) -> str:
     """A policy with more peers to tell apart than there is room for."""
     rules = ", ".join(
-        f"{{from: [{{ipBlock: {{cidr: 192.0.{n}.0/24}}}}], ports: [{{port: {n + 1}}}]}}" for n in range(200)
+        f"{{from: [{{ipBlock: {{cidr: {first}.0.{n}.0/24}}}}], ports: [{{port: {n + 1}}}]}}"
+        for n in range(count)
     )
     return policy(name, f"{{podSelector: {{}}, policyTypes: [Ingress], ingress: [{rules}]}}")
 
@@ -144,3 +145,19 @@ def test_room_that_a_removal_makes_is_used(host: Machine) -> None:
             replace(client, "".join(pod(f"new{n}") for n in range(8)))
         assert endpoint(client, "new7").state == "closed"
         assert instance.reaches("new0", addresses(client, "new5")[0])
+
+
+def test_a_roll_back_that_does_not_fit_does_not_hold(up: Running) -> None:
+    """Earlier policies that have no room beside those in force: refused whole, nothing held or changed."""
+    replace(up.client, WORLD + too_many_classes("one", 80))
+    earlier = up.client.status().generation
+    replace(up.client, WORLD)
+    replace(up.client, WORLD + too_many_classes("other", 80, 193))
+    before = up.client.status()
+    with pytest.raises(TooBigError):
+        up.client.rollback(earlier)
+    after = up.client.status()
+    assert (after.generation, after.digest, after.held) == (before.generation, before.digest, 0)
+    assert after.problems == ()
+    up.client.apply(objects(pod("more")))
+    as_before(up)

@@ -57,3 +57,16 @@ def test_slow_follower_is_told_how_many_it_lost() -> None:
 
     first = asyncio.run(follow())[0]
     assert (first.kind, first.suppressed) == ("lost", 7)
+
+
+def test_what_came_after_a_mark() -> None:
+    """A mark tells later events from earlier ones by their order, whatever their times say."""
+    history = History(3)
+    history.add([FlowEvent(9.0, "new"), FlowEvent(8.0, "new")])
+    mark = history.mark()
+    assert history.since(mark) == ()
+    later = [FlowEvent(float(-time), "drop") for time in range(2)]
+    history.add(later)
+    assert history.since(mark) == tuple(later)
+    history.add([FlowEvent(0.0, "closed")] * 3)
+    assert [event.kind for event in history.since(mark)] == ["closed"] * 3

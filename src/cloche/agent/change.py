@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from typing import TypeVar
 
 import structlog
 
@@ -40,6 +41,7 @@ from cloche.errors import ClocheError, TooBigError
 from cloche.model.topology import Host
 from cloche.tables.schema import Write
 
+T = TypeVar("T")
 STAYS = "what was in force stays; what went is closed, what came stays closed; later changes try again"
 log = structlog.get_logger()
 
@@ -135,7 +137,7 @@ class Changer:
         Raises ClocheError when it cannot be done now.
         """
         async with self.turn:
-            answers = await self._ask(Audit(seconds), Audited)
+            answers = await self._undone_by(self._ask(Audit(seconds), Audited))
             audited = answers.pop()
             assert isinstance(audited, Audited)
             if audited.found:
@@ -211,10 +213,10 @@ class Changer:
         await self._undone_by(self.keeper.ready(change))
         return change
 
-    async def _undone_by(self, step: Awaitable[None]) -> None:
-        """A step after compiling and before writing: when it fails, the worker is ahead, and is let go."""
+    async def _undone_by(self, step: Awaitable[T]) -> T:
+        """A step after which the worker may be ahead of the kernel: when it fails, the worker is let go."""
         try:
-            await step
+            return await step
         except BaseException:
             await self._parts.workshop.stop()
             raise

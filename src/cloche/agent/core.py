@@ -122,7 +122,10 @@ class Core:
     async def remake(self) -> None:
         """Close for ever what the guard found lost, and make it anew."""
         while True:
-            await self.try_again("repair", await self.guard.lost.get())
+            lost = await self.guard.lost.get()
+            there = [one.attachment.endpoint for one in lost if self._changer.attachments.has(one)]
+            if there:
+                await self.try_again("repair", tuple(there))
 
     async def try_again(self, cause: str, lost: tuple[str, ...] = ()) -> None:
         """Make what is wanted active, with these endpoints' links anew; a refusal becomes a problem."""

@@ -45,7 +45,7 @@ class Guard:
         self._stirred = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.repairs = 0
-        self.lost: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+        self.lost: asyncio.Queue[tuple[Attached, ...]] = asyncio.Queue()
         """Endpoints whose links are gone: to be closed and made anew."""
         self.problems: dict[str, str] = {}
 
@@ -106,7 +106,7 @@ class Guard:
                 loop.remove_reader(netlink.fileno())
 
     async def _look(self, inspector: Inspector) -> None:
-        lost: list[str] = []
+        lost: list[Attached] = []
         attached = self._changer.attachments.all()
         for first in range(0, len(attached), ENDPOINTS_AT_ONCE):
             async with self._changer.turn:
@@ -114,7 +114,7 @@ class Guard:
                 some = tuple(one for one in some if self._changer.attachments.has(one))
                 found = await self._parts.kernel.run(look_at, inspector, some)
             self.tell([seen.what for seen, _ in found])
-            lost += [key for seen, key in found if seen.lost]
+            lost += [one for seen, one in found if seen.lost]
         if lost:
             self.lost.put_nowait(tuple(lost))
         for step in (inspector.pair, inspector.settings, inspector.pins):
@@ -148,7 +148,6 @@ class Guard:
             rest = min(AUDIT_REST_SECONDS, CYCLE_SECONDS / max(slices, 1))
 
 
-def look_at(inspector: Inspector, attached: Sequence[Attached]) -> list[tuple[Seen, str]]:
+def look_at(inspector: Inspector, attached: Sequence[Attached]) -> list[tuple[Seen, Attached]]:
     """What was wrong with these endpoints' links, and whose each was; on the kernel thread."""
-    links = [one.attachment for one in attached]
-    return [(seen, link.endpoint) for link in links for seen in inspector.endpoint(link)]
+    return [(seen, one) for one in attached for seen in inspector.endpoint(one.attachment)]

@@ -5,13 +5,14 @@ The worker keeps one ``Kept`` and hands it to the disk encoded; a new worker beg
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
 
 from cloche.errors import ClocheError
 from cloche.model.policy import Policy
+from cloche.model.state import Event, Put
 from cloche.model.topology import NOWHERE, Endpoint
 from cloche.orchestrators.sandbox import Manifest, World
 
@@ -110,3 +111,15 @@ def missing(world: World, active: World) -> tuple[Endpoint, ...]:
     """The endpoints of ``world`` that ``active`` does not have as they are there."""
     there = {(f.key, f.addresses) for f in active.objects if isinstance(f, Endpoint)}
     return tuple(f for f in world.objects if isinstance(f, Endpoint) and (f.key, f.addresses) not in there)
+
+
+def endpoints_of(events: Sequence[Event]) -> Iterator[Endpoint]:
+    """The endpoints with links of their own that the events put."""
+    for event in events:
+        if isinstance(event, Put) and isinstance(event.object, Endpoint) and is_attached(event.object):
+            yield event.object
+
+
+def is_attached(endpoint: Endpoint) -> bool:
+    """True for endpoints with a link of their own; those of the host's network have none."""
+    return bool(endpoint.addresses) and not endpoint.host_network

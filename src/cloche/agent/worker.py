@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from cloche.agent.auditing import Audits
 from cloche.agent.clashes import host_clashes
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
@@ -42,6 +43,8 @@ from cloche.agent.wanted import (
     Kept,
     changed,
     effective,
+    endpoints_of,
+    is_attached,
     meaning,
     missing,
     policies_of,
@@ -50,9 +53,8 @@ from cloche.agent.wanted import (
     reduced,
 )
 from cloche.compiler import Change, Compiler
-from cloche.datapath.audit import Altered, Auditor
-from cloche.datapath.pins import opened_maps, pin_directory
 from cloche.errors import ClocheError, Finding, InputError, Severity
+from cloche.model.policy import Policy
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox import Manifest, World, build, delete, difference, merge
@@ -92,10 +94,10 @@ class Worker:
         self._active = World()
         """What the compiler was told; at first nothing, whatever the kernel holds."""
         self._meaning = ""
+        self._meant: tuple[tuple[Policy, ...], str] = (), meaning(())
         self._proposal: Proposal | None = None
-        self._audits: Auditor | None = None
-        self._steps: Iterator[list[Altered]] | None = None
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
+        self._audits = Audits(begin.config.instance, self._compiler)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
     @property
@@ -120,10 +122,16 @@ class Worker:
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in endpoints)
         host = (Put(errand.host),) if errand.host else ()
-        self._proposal = Proposal(kept, now, events, meaning(policies_of(wanted)), host)
+        self._proposal = Proposal(kept, now, events, self._meaning_of(policies_of(wanted)), host)
         found = (*findings, *unheard(kept.world.findings, self._kept.world.findings))
         queued_names = tuple(one.policy for one in queued)
         return Plan(tuple(attach), detach, found, tuple(later.values()), queued_names)
+
+    def _meaning_of(self, policies: tuple[Policy, ...]) -> str:
+        """The hash of what they mean; it is made anew only when they are others than the last time."""
+        if policies != self._meant[0]:
+            self._meant = policies, meaning(policies)
+        return self._meant[1]
 
     def _wanted(self, errand: Propose) -> tuple[Kept, tuple[Finding, ...]]:
         """What is wanted with the errand's request, and what is to be said about it."""
@@ -202,33 +210,14 @@ class Worker:
         yield self._compiled(change, elapsed, proposal.meaning)
 
     def audit(self, errand: Audit) -> Iterator[Writes | Audited]:
-        """The next few steps of comparing the maps with what was written to them. Raises OSError."""
-        tables, found, ended = self._compiler.tables, list[Altered](), True
-        if not self._first:
-            until = time.perf_counter() + errand.seconds
-            steps = self._steps or self._auditor().steps(tables)
-            self._steps, ended = steps, False
-            while not ended and not found and time.perf_counter() < until:
-                step = next(steps, None)
-                ended = step is None
-                found += step or ()
-        if ended:
-            self._steps = None
+        """The next slice of comparing the maps with what was written to them. Raises ClocheError, OSError."""
+        found, ended = ([], True) if self._first else self._audits.look(errand.seconds)
         digest = ""
         if found:
-            change = self._compiler.update((), anew=True)
-            digest = change.digest
-            yield from map(Writes, in_parts((*(one.write for one in found), *change.writes)))
-        yield Audited(tuple(one.what for one in found), ended, tables.generation, digest)
-
-    def _auditor(self) -> Auditor:
-        """What compares; the maps are opened when it is first asked for."""
-        if self._audits is None:
-            maps = opened_maps(pin_directory(self._config.instance))
-            if maps is None:
-                raise ClocheError(f"nothing is pinned for instance {self._config.instance}")
-            self._audits = Auditor(maps)
-        return self._audits
+            writes, digest = self._audits.mend(found)
+            yield from map(Writes, in_parts(writes))
+        generation = self._compiler.tables.generation
+        yield Audited(tuple(one.what for one in found), ended, generation, digest)
 
     def _less(self, proposal: Proposal) -> Proposal:
         """What is left of a proposal that does not fit: endpoints that go; all else stays as it is in force.
@@ -291,18 +280,6 @@ def without_collector(events: int) -> Iterator[None]:
 def puts(attached: Iterable[Attached]) -> Iterator[Put]:
     """The events that say how endpoints are attached."""
     return (Put(found.attachment) for found in attached)
-
-
-def endpoints_of(events: Sequence[Event]) -> Iterator[Endpoint]:
-    """The endpoints with links of their own that the events put."""
-    for event in events:
-        if isinstance(event, Put) and isinstance(event.object, Endpoint) and is_attached(event.object):
-            yield event.object
-
-
-def is_attached(endpoint: Endpoint) -> bool:
-    """True for endpoints with a link of their own; those of the host's network have none."""
-    return bool(endpoint.addresses) and not endpoint.host_network
 
 
 def decode(errand: Propose) -> ApplyRequest | DeleteRequest | None:

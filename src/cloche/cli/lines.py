@@ -44,6 +44,11 @@ def applied(result: Applied) -> Text:
     return text.append(f"  ({plural(result.writes, 'map write')}, {took:.0f} ms)", render.dim)
 
 
+def queued(result: Applied) -> list[str]:
+    """The policies of a change that a roll-back holds back, a line for each."""
+    return [f"queued: {policy} waits until the roll-back is released" for policy in result.queued]
+
+
 def rule(reference: RuleReference) -> str:
     """A rule for people: policy, direction and index, and where it was written."""
     which = f"{reference.direction} isolation" if reference.index < 0 else ""

@@ -131,8 +131,8 @@ def tell(applied: Applied, json: bool) -> None:
         return
     render.findings(applied.findings)
     render.show(lines.applied(applied))
-    for policy in applied.queued:
-        render.aside(f"queued: {policy} waits until the roll-back is released", "yellow")
+    for line in lines.queued(applied):
+        render.aside(line, "yellow")
 
 
 def end(applied: Applied) -> None:

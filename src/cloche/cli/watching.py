@@ -81,3 +81,5 @@ def _watch(client: Client, paths: Sequence[str], settling: Settling, stop: threa
         else:
             render.findings(applied.findings)
             render.show(lines.applied(applied))
+            for line in lines.queued(applied):
+                render.aside(line, "yellow")

@@ -278,6 +278,17 @@ def rules() -> list[Route]:
     return found
 
 
+def blocks_to(name: str) -> set[Block]:
+    """The blocks that are routed into a device; quick, however many other devices there are."""
+    ifindex, found = _index(name), set()
+    with netlink() as route:
+        for family in _FAMILIES:
+            for message in route.get_routes(family=family):
+                if message["type"] == 1 and message.get("oif") == ifindex:  # unicast
+                    found.add(_block(family, message.get("dst"), message["dst_len"]))
+    return found
+
+
 def _block(family: int, destination: str | None, length: int) -> Block:
     zero = "0.0.0.0" if family == socket.AF_INET else "::"
     return parse_block(f"{destination or zero}/{length}")

@@ -121,7 +121,7 @@ class Inspector:
 
     def routes(self, blocks: Iterable[Block] = ()) -> list[Seen]:
         """The routes of the ranges, and of these blocks, into the instance's pair."""
-        there = {route.block for route in devices.routes() if route.device == self._instance}
+        there = devices.blocks_to(self._instance)
         found = []
         for block in (*self._ranges, *(b for b in blocks if not any(r.covers(b) for r in self._ranges))):
             if block not in there:
