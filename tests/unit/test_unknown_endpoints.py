@@ -1,4 +1,4 @@
-"""An address of the pods' ranges that nobody is known to have: tables and oracle deny what they cannot know."""
+"""An address of the pods' ranges that nobody is known to have: what cannot be known is denied."""
 
 from __future__ import annotations
 
