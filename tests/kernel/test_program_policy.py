@@ -219,3 +219,11 @@ def test_tcp_in_mid_connection_may_have_been_opened_by_either_side(lab: Lab) -> 
     assert (
         lab.word_of(lab.b, tcp(Flow(lab.b.four, lab.a.four, WEB, 40001), SYN | ACK)) == "egress-not-allowed"
     )
+
+
+@FAMILIES
+def test_a_port_counts_with_all_its_bits(lab: Lab, ipv6: bool) -> None:
+    """A port and the one 32768 above it are told apart."""
+    lab.isolate(lab.b, INGRESS, allows((1, WEB_ATOM)))
+    assert lab.word_of(lab.a, tcp(flow(lab.a, lab.b, ipv6, WEB))) == "b"
+    assert lab.word_of(lab.a, tcp(flow(lab.a, lab.b, ipv6, WEB + 32768))) == "ingress-not-allowed"

@@ -139,7 +139,7 @@ SUMMED = (
 GROUPS = (
     (ENTRANCES, ENTRANCE),
     (JUDGED, POLICY),
-    (TRACKED, (*FLOWS, *EVENTS)),
+    (TRACKED, (*FLOWS, *EVENTS, "tests/kernel/test_program_entrance.py")),
     (SERVED, SERVICES),
     (IN_PARTS, FRAGMENTS),
     (QUOTING, ERRORS),

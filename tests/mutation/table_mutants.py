@@ -6,6 +6,10 @@ from mutant import Mutant
 
 COMPILER = (
     "tests/unit/test_partition_ports.py",
+    "tests/unit/test_unknown_endpoints.py",
+    "tests/unit/test_policy_order.py",
+    "tests/unit/test_partition_blocks.py",
+    "tests/unit/test_partition_population.py",
     "tests/unit/test_compiler_oracle.py",
     "tests/unit/test_scenarios.py",
     "tests/unit/test_compiler_steps.py",
