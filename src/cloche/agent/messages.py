@@ -102,7 +102,8 @@ class Show(StrEnum):
 
 
 class ShownEndpoint(msgspec.Struct, frozen=True):
-    """One endpoint; ``state`` is absent, closed or open; sets are numbers, 0 for no policy."""
+    """One endpoint; ``state`` is absent, closed, open, or host on the host network; sets are numbers, 0
+    for no policy."""
 
     endpoint: str
     addresses: tuple[str, ...]
