@@ -101,6 +101,10 @@ class MachineError(ClocheError):
 
 
 class NotRunningError(ClocheError):
-    """Nothing is running under that instance name."""
+    """Nothing is running under that instance name. ``hint``: what to do, when it is not to start one."""
 
     status = 3
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cloche.agent.disk import Disk
+from cloche.agent.processes import has_ended
 from cloche.config import Config
 from e2e.cli_lab import ROOT, Sandbox, leftovers, sandbox, second_octet
 
@@ -282,6 +284,35 @@ def test_up_in_the_foreground_tells_flows_and_takes_down(tmp_path: Path) -> None
         assert "default/a > default/b 80/tcp" in told
         assert "ingress-not-allowed" in told
         assert leftovers(made.name) == []
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_ctrl_c_does(sent: signal.Signals) -> None:
+    """Whoever runs up in the foreground and ends it, by whichever signal, finds nothing left."""
+    with sandbox(3) as made:
+        words = made.command("up", "-f", "examples/recipes/01-deny-all-to-an-app.yaml", *made.ranges)
+        running = subprocess.Popen(words, cwd=ROOT, env=made.environment, stdout=subprocess.PIPE, text=True)
+        assert running.stdout is not None
+        assert "is active" in running.stdout.readline()
+        running.send_signal(sent)
+        running.communicate(timeout=60)
+        assert running.returncode == 0
+        assert leftovers(made.name) == []
+
+
+def test_down_without_an_agent_says_how_to_clean() -> None:
+    """After the agent was killed what it made is still there; down says which command removes it."""
+    with sandbox(3) as made:
+        assert made.up("-", stdin=POD.format(name="a")).status == 0
+        with made.client() as client:
+            pid = client.status().pid
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: has_ended(pid))
+        said = made.run("down")
+        assert said.status == 3
+        assert f"cloche clean --instance {made.name}" in said.err
+        assert made.run("clean").status == 0
+        assert "cloche up" in made.run("down").err
 
 
 def test_an_edit_while_the_sandbox_comes_up_is_applied(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from cloche.agent.client import Client
 from cloche.agent.messages import FlowEvent, Outcome, ProbePair, ProbeResult
 from cloche.analysis import Matrix, Pair, matrix
 from cloche.cli import grid, lines, live, render, watching
-from cloche.cli.asking import addresses_for
+from cloche.cli.asking import sendable
 from cloche.cli.options import configuration
-from cloche.cli.places import find_destination, find_pod, port_number, read_port
+from cloche.cli.places import find_destination, find_pod, port_number, read_port, targets
 from cloche.errors import InputError
 from cloche.model.address import format_address, parse_address
 from cloche.model.state import Put, State
@@ -115,10 +115,10 @@ def test_icmp_is_asked_in_its_own_family() -> None:
         assert {pair.family for pair in answer.pairs} == {None}
         assert {pair.live for pair in answer.pairs} == {"allow"}
         assert [p.destination.startswith(family) for p in network.asked] == [True, True]
-        targets = addresses_for(PODS[0], find_destination(WORLD, "x/b"), read_port(text))
-        assert [format_address(address).startswith(family) for address in targets] == [True]
+        found = sendable(PODS[0], find_destination(WORLD, "x/b"), read_port(text))
+        assert [format_address(address).startswith(family) for address in found] == [True]
     with pytest.raises(InputError, match="same family"):
-        addresses_for(PODS[0], find_destination(WORLD, "x/s"), read_port("128/icmp6"))
+        sendable(PODS[0], find_destination(WORLD, "x/s"), read_port("128/icmp6"))
 
 
 def test_services_are_probed_on_their_own_address_and_port() -> None:
@@ -233,6 +233,28 @@ def test_only_pods_send() -> None:
     for text in ("x/s", "10.244.0.9"):
         with pytest.raises(InputError):
             find_pod(WORLD, text)
+
+
+def test_a_headless_service_is_asked_as_its_backends() -> None:
+    """Each backend at its own number for a name of the service's, at the number given for a number."""
+    backends = (Backend(A4, 80, "x/a"), Backend(B4, 8080, "x/b"))
+    named = Service("x", "h", (), (ServicePort("web", TCP, 80, backends),))
+    empty = Service("x", "e", (), (ServicePort("web", TCP, 80),))
+    world = State(Put(value) for value in (*PODS, named, empty))
+    end = find_destination(world, "service/x/h")
+    assert targets(end, read_port("web/tcp")) == {A4: 80, B4: 8080}
+    assert targets(end, read_port("9/tcp")) == {A4: 9, B4: 9}
+    with pytest.raises(InputError, match="has no port named http/tcp"):
+        targets(end, read_port("http/tcp"))
+    with pytest.raises(InputError, match="without backends"):
+        targets(find_destination(world, "service/x/e"), read_port("80/tcp"))
+
+
+def test_a_pod_on_the_host_network_is_no_end_of_its_own() -> None:
+    """It is its host, whose address is to be named."""
+    world = State([Put(Endpoint("x", "h", host_network=True))])
+    with pytest.raises(InputError, match="on the host network: it is its host"):
+        find_destination(world, "x/h")
 
 
 def test_service_names_its_own_ports() -> None:

@@ -75,6 +75,27 @@ def test_a_block_over_several_pods_names_those_that_are_judged() -> None:
     assert "no pod of ours" in "".join(told(here(OUT), "198.51.100.0/24", "x/eve"))
 
 
+def test_a_headless_service_is_answered_as_its_backends() -> None:
+    """Pod by pod, each judged at its own port."""
+    headless = Service("y", "bare", (), WEB.ports)
+    explanation = explain_flow(here(LID, headless), "x/eve", "y/bare", parse_port("http/tcp"))
+    (answer,) = explanation.answers
+    assert (answer.verdict, answer.destinations, answer.ingress.subjects) == (
+        "deny",
+        ("y/one", "y/two"),
+        ("y/one", "y/two"),
+    )
+
+
+def test_a_pod_and_itself_need_but_one_sentence() -> None:
+    """Nothing is judged, so neither direction is told of."""
+    assert told(here(LID), "y/one", "y/one") == [
+        "y/one > y/one 80/tcp: allow",
+        "  y/one > y/one  (ipv4, ipv6; like 10.244.0.2 > 10.244.0.2)",
+        "  a pod always reaches its own address: nothing leaves it",
+    ]
+
+
 def test_json_lists_the_subjects_and_keeps_the_one() -> None:
     """``subjects`` has all; ``subject`` the one that there is, as before, and nothing for several."""
     explanation = json.loads(msgspec.json.encode(explain_flow(here(LID), "x/eve", "y/web", HTTP)))

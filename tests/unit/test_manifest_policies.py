@@ -342,10 +342,19 @@ NOTHING_MATCHES = [
 def test_a_selector_that_matches_nothing_is_noted_with_what_may_be_meant(
     spec: str, field: str, meant: str
 ) -> None:
-    """A label that is written much like it, when there is one."""
+    """A label that is written much like it, when there is one; who is protected counts more than a peer."""
     (finding,) = findings(pod_text("a", labels="{app: web}"), policy_text(spec))
-    assert (finding.severity.value, finding.field) == ("note", field)
+    severity = "warning" if field == "spec.podSelector" else "note"
+    assert (finding.severity.value, finding.field) == (severity, field)
     assert finding.hint == (f"did you mean {meant}?" if meant else "")
+
+
+@pytest.mark.parametrize("labels", ["{k8s-ap: web}", "{k8s-app: kube-dsn}", "{tier: front}"])
+def test_a_subject_unlike_any_pod_is_but_noted(labels: str) -> None:
+    """Its pods may come later; and what the sandbox's own resolver is called is never what is meant."""
+    spec = f"podSelector: {{matchLabels: {labels}}}"
+    (finding,) = findings(pod_text("a", labels="{app: web}"), policy_text(spec))
+    assert (finding.severity.value, finding.hint) == ("note", "")
 
 
 def test_a_pod_on_the_host_network_that_a_policy_selects_is_warned_of() -> None:

@@ -124,7 +124,8 @@ class Show(StrEnum):
 
 
 class ShownEndpoint(msgspec.Struct, frozen=True):
-    """One endpoint; ``state`` is absent, closed or open; sets are numbers, 0 for no policy.
+    """One endpoint; ``state`` is absent, closed, open, or host on the host network; sets are numbers, 0
+    for no policy.
 
     ``problem``: why it is closed, where it is because something does not fit.
     """

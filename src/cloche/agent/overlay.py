@@ -30,7 +30,8 @@ def overlay(config: Config, world: World, previous: World) -> World:
     if not any(isinstance(found, Namespace) and found.name == DNS_NAMESPACE for found in objects):
         objects.append(dns_namespace())
     findings = (*world.findings, *(_note(found) for found in replaced), *_clashes(objects, service))
-    return World((*objects, endpoint, service), findings, world.assumed)
+    assumed = world.assumed - {DNS_KEY} | ({DNS_KEY} if endpoint.addresses else set())
+    return World((*objects, endpoint, service), findings, assumed)
 
 
 def _is_resolver(found: Object) -> bool:

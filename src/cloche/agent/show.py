@@ -48,7 +48,7 @@ _NAMELESS = _Nameless()
 def endpoints(
     state: State, entries: Mapping[int, EndpointEntry], generation: int, names: Names
 ) -> list[ShownEndpoint]:
-    """Every endpoint by key; those that are not attached (host network) have number 0."""
+    """Every endpoint by key; those on the host network are their host: not attached, so number 0."""
     return [
         _endpoint(state, endpoint, entries, generation, names)
         for endpoint in sorted(state.endpoints.values(), key=lambda endpoint: endpoint.key)
@@ -64,7 +64,7 @@ def _endpoint(
     return ShownEndpoint(
         endpoint=endpoint.key,
         addresses=tuple(map(format_address, endpoint.addresses)),
-        state=status.name.lower(),
+        state="host" if endpoint.host_network else status.name.lower(),
         number=attachment.number if attachment else 0,
         incarnation=attachment.incarnation if attachment else 0,
         link=names.link(attachment.number) if attachment else "",

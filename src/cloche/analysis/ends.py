@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cloche.errors import Finding, InputError
 from cloche.model.address import Address, Block, host_block, parse_address, parse_block
 from cloche.model.policy import BlockPeer, Direction
+from cloche.model.ports import Port
 from cloche.model.state import State
 from cloche.model.topology import DEFAULT_NETWORK, Endpoint, Service
 from cloche.model.tracker.checks import CLASS_E, LINK_LOCAL, LOOPBACK, MULTICAST, UNSPECIFIED
@@ -29,7 +30,8 @@ class End(NamedTuple):
 
 def parse_end(state: State, text: str) -> End:
     """The end written ``text``: ``namespace/name`` of a pod, else of a service, ``service/namespace/name``,
-    an address or a CIDR; a name alone is in the namespace ``default``. Raises InputError."""
+    an address or a CIDR; a name alone is in the namespace ``default``. Raises InputError, for a pod on the
+    host network too."""
     numeric = _numeric_end(state, text)
     if numeric is not None:
         return numeric
@@ -37,6 +39,9 @@ def parse_end(state: State, text: str) -> End:
     named = rest if kind == "service" and "/" in rest else ""
     key = named or (text if "/" in text else f"default/{text}")
     endpoint = None if named else state.endpoints.get(key)
+    if endpoint is not None and endpoint.host_network:
+        hint = "name the host's address"
+        raise InputError([Finding("", 0, text, "is on the host network: it is its host", hint)])
     if endpoint is not None:
         return End(text, endpoint.network, tuple((a, 1) for a in endpoint.addresses), endpoint)
     service = state.services.get(key)
@@ -46,6 +51,26 @@ def parse_end(state: State, text: str) -> End:
     alike = [k for k in known if key.partition("/")[2] in k] or known
     hint = f"there is {', '.join(alike[:4])}" if alike else "there are no pods and no services"
     raise InputError([Finding("", 0, text, "no such pod, service, address or CIDR", hint)])
+
+
+def behind(service: Service, port: Port) -> dict[Address, Port]:
+    """Where clients of a headless service go, as its name stands for its backends: each backend's address,
+    with the port that is asked there. A number is itself, a name the service's own for a port of theirs.
+    Raises InputError when there are none."""
+    named = {(served.name, served.protocol): served for served in service.ports}
+    if port.name and (port.name, port.protocol) not in named:
+        names = ", ".join(sorted({p.name for p in service.ports if p.name})) or "none"
+        raise InputError([Finding("", 0, service.key, f"has no port named {port}", f"named ports: {names}")])
+    served = [named[port.name, port.protocol]] if port.name else service.ports
+    found = {
+        backend.address: Port(port.protocol, backend.port) if port.name else port
+        for one in served
+        for backend in one.backends
+    }
+    if not found:
+        message = "a headless service without backends has no address"
+        raise InputError([Finding("", 0, service.key, message, "name a pod")])
+    return dict(sorted(found.items()))
 
 
 def _numeric_end(state: State, text: str) -> End | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from cloche.analysis.ends import End, parse_end
+from cloche.analysis.ends import End, behind, parse_end
 from cloche.analysis.judging import Judge
 from cloche.analysis.matrix import family_of, is_assumed, probe_packet
 from cloche.analysis.results import (
@@ -52,7 +52,8 @@ def explain_flow(
 ) -> FlowExplanation:
     """Every distinct answer about a port between two ends, each a pod, a service, an address or a CIDR.
 
-    A service as source means its backends' pods; as destination each backend is judged.
+    A service as source means its backends' pods; as destination each backend is judged, and of a headless one
+    its backends are asked as the pods that they are.
     ``assumed``: the endpoints whose addresses were given out here; what hangs on them is marked. Raises
     InputError for an end or a named port that there is not, or ends without a family in common.
     """
@@ -86,9 +87,9 @@ def _senders(state: State, end: End) -> list[End]:
 
 def _ask(state: State, sender: End, receiver: End, port: Port) -> Iterator[Asked]:
     if receiver.service is not None and not receiver.addresses:
-        raise InputError(
-            [Finding("", 0, receiver.text, "a headless service has no address", "name one of its pods")]
-        )
+        for address, own in behind(receiver.service, port).items():
+            yield from _ask(state, sender, End(receiver.text, receiver.network, ((address, 1),)), own)
+        return
     network = sender.network if receiver.endpoint is None and receiver.service is None else receiver.network
     for source, weight in sender.addresses:
         for destination, other_weight in receiver.addresses:

@@ -14,7 +14,7 @@ from cloche.analysis.ends import End
 from cloche.analysis.matrix import carries, family_of
 from cloche.cli import lines, render, standing, worlds
 from cloche.cli.options import Instance, Json, System
-from cloche.cli.places import find_destination, find_pod, port_number, read_port
+from cloche.cli.places import find_destination, find_pod, read_port, targets
 from cloche.config import DEFAULT_INSTANCE
 from cloche.errors import Finding, InputError, MachineError
 from cloche.model.address import Address, format_address
@@ -41,11 +41,10 @@ def probe(
         state = worlds.running(client)
         key = find_pod(state, source).key
         end = find_destination(state, destination)
-        number = port_number(end, wanted)
-        targets = addresses_for(state.endpoints[key], end, wanted)
+        found = sendable(state.endpoints[key], end, wanted)
         with render.working("probing"):
             results = client.probe(
-                [ProbePair(key, format_address(a), wanted.protocol, number) for a in targets]
+                [ProbePair(key, format_address(a), wanted.protocol, found[a]) for a in found]
             )
     if json:
         render.answer_json(probes=results)
@@ -61,15 +60,16 @@ def probe(
         raise typer.Exit(1)
 
 
-def addresses_for(source: Endpoint, end: End, port: Port) -> list[Address]:
-    """The destination's addresses that the source can send this port's packets to. Raises InputError."""
+def sendable(source: Endpoint, end: End, port: Port) -> dict[Address, int]:
+    """The destination's addresses that the source can send this port's packets to, and the port's number
+    at each. Raises InputError."""
     own = {family_of(address) for address in source.addresses}
     families = {family for family in own if carries(family, port)}
-    targets = [address for address, _ in end.addresses if family_of(address) in families]
-    if not targets:
+    found = {a: number for a, number in targets(end, port).items() if family_of(a) in families}
+    if not found:
         hint = "both ends need an address of the same family, and ICMP goes with IPv4, ICMPv6 with IPv6"
         raise InputError([Finding("", 0, end.text, f"no address for {port}", hint)])
-    return targets
+    return found
 
 
 def probe_row(result: ProbeResult, port: str) -> Sequence[Any]:

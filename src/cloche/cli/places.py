@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cloche.analysis.ends import End, parse_end
+from cloche.analysis.ends import End, behind, parse_end
 from cloche.errors import Finding, InputError
+from cloche.model.address import Address
 from cloche.model.ports import Port, parse_port
 from cloche.model.state import State
 from cloche.model.topology import Endpoint
@@ -30,9 +31,20 @@ def find_destination(state: State, text: str) -> End:
     end = parse_end(state, text)
     if "/" in text and end.endpoint is None and end.service is None:
         raise InputError([Finding("", 0, text, "a block is no destination", "name one address of it")])
-    if not end.addresses:
+    if not end.addresses and end.service is None:
         raise InputError([Finding("", 0, text, "has no address", "name a pod, or a service that has one")])
     return end
+
+
+def targets(end: End, port: Port) -> dict[Address, int]:
+    """Each address of a destination, and the port's number there; a headless service's are its backends'.
+
+    Raises InputError for a name that the destination has not, or a headless service without backends.
+    """
+    if end.service is not None and not end.addresses:
+        return {address: own.number for address, own in behind(end.service, port).items()}
+    number = port_number(end, port)
+    return {address: number for address, _ in end.addresses}
 
 
 def port_number(end: End, port: Port) -> int:

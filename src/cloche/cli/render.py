@@ -24,6 +24,7 @@ JSON_VERSION = 1
 
 PIPE_WIDTH = 400
 """Columns when nobody's terminal says otherwise: wide enough that no table is cut."""
+START = "start one with: cloche up -f PATH --detach; ask about manifests with -f PATH"
 WHOLE_NAME = 32
 """Up to this width what a row is about stays on one line, so that it can be read and copied."""
 UNBOUNDED = 100_000
@@ -81,7 +82,7 @@ def failure(error: ClocheError) -> None:
         return
     aside(f"error: {error}", "bold red")
     if isinstance(error, NotRunningError):
-        aside("start one with: cloche up -f PATH --detach; ask about manifests with -f PATH", dim)
+        aside(error.hint or START, dim)
 
 
 def finding_text(finding: Finding) -> Text:

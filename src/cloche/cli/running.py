@@ -11,7 +11,7 @@ from cloche.agent import launch
 from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
-from cloche.cli import bars, enter, lines, render, watching, worlds
+from cloche.cli import bars, enter, lines, render, signals, watching, worlds
 from cloche.cli.options import (
     Devices,
     Files,
@@ -24,7 +24,7 @@ from cloche.cli.options import (
 )
 from cloche.cli.places import find_pod
 from cloche.config import DEFAULT_INSTANCE, Config
-from cloche.errors import ClocheError, Finding, InputError, MachineError, TooBigError
+from cloche.errors import ClocheError, MachineError, NotRunningError, TooBigError
 from cloche.orchestrators.sandbox import Manifest, World, build, read_noting
 
 
@@ -45,35 +45,46 @@ def up(
     """Make manifests real and enforce their policies.
 
     Each pod becomes a network namespace. Bad input is refused before anything is made. Without --detach
-    it stays, tells of every flow, and takes everything down again on Ctrl-C. On an instance that runs
-    already, the manifests replace what is there.
+    it stays, tells of every flow, and takes everything down again on Ctrl-C, SIGTERM or SIGHUP. On an
+    instance that runs already, the manifests replace what is there.
 
     Example: cloche up -f examples/shop --detach
     """
     config = configuration(instance, pod_cidr, service_cidr, devices)
-    if watch and "-" in filename:
-        raise InputError(
-            [Finding("-f -", 0, "", "standard input cannot be watched", "name files, or no --watch")]
-        )
-    seen = watching.stamps(filename)
+    seen = watching.first_look(filename) if watch else {}
     manifests = read_telling(filename)
     world = build(manifests, config.pod_ranges, config.service_ranges)
-    with bars.following(f"bringing up instance {config.instance}", config):
-        client, applied = bring_up(config, manifests, world)
-    with client:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals.as_interrupt())
+        with bars.following(f"bringing up instance {config.instance}", config):
+            client, applied = bring_up(config, manifests, world)
+        stack.enter_context(client)
+        if not detach:
+            beside = watching.reapplied(client, filename, seen) if watch else contextlib.nullcontext()
+            stay(client, applied, beside, json)
+            return
         tell(applied, json)
-        if detach:
-            if not json:
-                render.aside(f"it keeps running; end it with: cloche down{lines.instance_option(instance)}")
-            return end(applied)
+        if not json:
+            render.aside(f"it keeps running; end it with: cloche down{lines.instance_option(instance)}")
+        end(applied)
+
+
+def stay(
+    client: Client, applied: Applied, beside: contextlib.AbstractContextManager[None], json: bool
+) -> None:
+    """Tell what came up and every flow, with ``beside`` entered, until interrupted or read no more; then take
+    it down."""
+    try:
+        tell(applied, json)
         if not json:
             render.aside("telling of every flow; Ctrl-C takes everything down", render.dim)
-        try:
-            with watching.reapplied(client, filename, seen) if watch else contextlib.nullcontext():
-                follow(client, json)
-        except KeyboardInterrupt:
-            with bars.following(f"taking down instance {config.instance}", config):
-                client.down()
+        with beside:
+            follow(client, json)
+    except (KeyboardInterrupt, OSError) as end:
+        with bars.following(f"taking down instance {client.config.instance}", client.config):
+            client.down()
+        if isinstance(end, OSError):
+            raise
 
 
 def bring_up(config: Config, manifests: tuple[Manifest, ...], world: World) -> tuple[Client, Applied]:
@@ -204,7 +215,14 @@ def down(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 
     Example: cloche down
     """
-    with connect(instance) as client, bars.following(f"taking down instance {instance}", client.config):
+    try:
+        client = connect(instance)
+    except NotRunningError:
+        if not Disk(configuration(instance)).exists():
+            raise
+        message = f"the agent of instance {instance} is gone, but the instance is still there"
+        raise NotRunningError(message, f"remove it with: cloche clean --instance {instance}") from None
+    with client, bars.following(f"taking down instance {instance}", client.config):
         client.down()
     gone(instance, [], json)
 

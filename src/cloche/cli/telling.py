@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from cloche.analysis import FlowAnswer, FlowExplanation
+from cloche.analysis.explaining import ITSELF
 from cloche.analysis.results import DirectionAnswer
 from cloche.cli import render
 from cloche.model.reasons import Reason
@@ -40,6 +41,8 @@ def answer_lines(answer: FlowAnswer) -> Iterator[Text]:
         yield Text.assemble("  ", (answer.reason, render.deny_style), f": {MEANING.get(answer.reason, '')}")
     if answer.note:
         yield Text(f"  {answer.note}")
+    if answer.note == ITSELF:
+        return
     for name, direction in (("egress", answer.egress), ("ingress", answer.ingress)):
         yield from direction_lines(name, direction)
 

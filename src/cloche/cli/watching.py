@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from cloche.agent.client import Client
 from cloche.agent.messages import Mode
 from cloche.cli import lines, render
-from cloche.errors import ClocheError, TooBigError
+from cloche.errors import ClocheError, Finding, InputError, TooBigError
 from cloche.orchestrators.sandbox import read_noting
 from cloche.orchestrators.sandbox.manifests import files
 
@@ -30,6 +30,14 @@ def stamps(paths: Sequence[str]) -> Stamps:
             continue
         found[file] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
     return found
+
+
+def first_look(paths: Sequence[str]) -> Stamps:
+    """The stamps to begin with. Raises InputError for standard input, which has none."""
+    if "-" in paths:
+        hint = "name files, or leave --watch out"
+        raise InputError([Finding("-f -", 0, "", "standard input cannot be watched", hint)])
+    return stamps(paths)
 
 
 class Settling:

@@ -42,6 +42,7 @@ class _Adviser:
         self._findings = findings
         self._namespaces = {namespace.name: dict(namespace.labels) for namespace in namespaces}
         self._index = PodIndex(pod for pod in pods if not pod.host_network)
+        self._known_labels = PodIndex(p for p in pods if not p.host_network and p is not _DNS).values
         self._host_pods = PodIndex(pod for pod in pods if pod.host_network)
         self._by_port: dict[tuple[str, int], list[Pod]] = defaultdict(list)
         for pod in pods:
@@ -74,7 +75,9 @@ class _Adviser:
             message, hint = "no namespace has these labels", self._near_namespace(peer.namespaces)
         else:
             message, hint = what, self._near_pod(peer.pods)
-        self._say(origin, path, message, hint, Severity.NOTE)
+        # A slip in whom to protect leaves somebody open; a peer that is not there opens nothing.
+        slip = bool(hint) and path == "spec.podSelector"
+        self._say(origin, path, message, hint, Severity.WARNING if slip else Severity.NOTE)
 
     def _host_network(self, peer: PodPeer, origin: Origin, path: str, what: str) -> None:
         if not self._host_pods.namespaces:
@@ -142,7 +145,9 @@ class _Adviser:
         return known
 
     def _near_pod(self, selector: Selector) -> str:
-        return self._near(selector, self._index.values)
+        if any(requirement.key in dict(_DNS.labels) for requirement in selector.requirements):
+            return ""
+        return self._near(selector, self._known_labels)
 
     def _near_namespace(self, selector: Selector) -> str:
         values: dict[str, set[str]] = defaultdict(set)
