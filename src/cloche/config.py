@@ -15,6 +15,8 @@ DEFAULT_INSTANCE = "cloche0"
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
 DEFAULT_POD_RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
 DEFAULT_SERVICE_RANGES = (parse_block("10.96.0.0/16"), parse_block("fd00:96::/112"))
+DEFAULT_REPLAY_MS = 10.0
+LONGEST_REPLAY_MS = 60_000.0
 DNS_OFFSET = 10
 """The resolver's service has the tenth address of each service range, as in Kubernetes' own installers."""
 
@@ -22,7 +24,8 @@ DNS_OFFSET = 10
 class Config(msgspec.Struct, frozen=True):
     """What an instance is made with; kept on disk, so that a restart finds the same.
 
-    ``root`` is the folder below which all its files are.
+    ``replay_ms``: how long a generation is replayed against the oracle before it is active; 0: never, neither
+    before nor after. ``root`` is the folder below which all its files are.
     """
 
     instance: str = DEFAULT_INSTANCE
@@ -30,6 +33,7 @@ class Config(msgspec.Struct, frozen=True):
     service_ranges: tuple[Block, ...] = DEFAULT_SERVICE_RANGES
     capacity: Capacity = Capacity()
     flow_history: int = 4096
+    replay_ms: float = DEFAULT_REPLAY_MS
     root: str = "/"
 
     @property
@@ -90,5 +94,8 @@ def check(config: Config) -> None:
         for services in config.service_ranges:
             if pods.covers(services) or services.covers(pods):
                 findings.append(Finding("", 0, "pod range", f"{pods} overlaps the service range {services}"))
+    if not 0 <= config.replay_ms <= LONGEST_REPLAY_MS:
+        message = f"{config.replay_ms} ms is no time to replay for"
+        findings.append(Finding("", 0, "replay", message, f"0 (off) to {LONGEST_REPLAY_MS:.0f}"))
     if findings:
         raise InputError(findings)

@@ -7,6 +7,7 @@ reading back what the kernel holds and feeding a new worker with that.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from cloche.agent.messages import Applied, ShownGeneration
 from cloche.agent.naming import Directory
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError, as_error
+from cloche.agent.replay import Replayer
 from cloche.agent.system import this_host
 from cloche.agent.workshop import WorkerDiedError
 from cloche.datapath.host import host_addresses
@@ -76,6 +78,11 @@ class Changer:
         self._rules: dict[int, tuple[RuleOrigin, ...]] = {}
         self._reserved = 0
         self._kept = b""
+        self._before: bytes | None = None
+        """What was wanted before the last change; None: nothing that is known."""
+        self.turn = asyncio.Lock()
+        """Held by whoever changes or compares; changes take it themselves."""
+        self.replay = Replayer(parts)
         self._fresh = True
         """The worker knows nothing yet, so its next events are the whole model."""
 
@@ -109,6 +116,18 @@ class Changer:
 
     async def change(self, propose: Propose, cause: str) -> Applied:
         """Make one change. Raises ClocheError when it cannot be; then nothing was changed."""
+        async with self.turn:
+            return await self._with_worker(propose, cause)
+
+    async def go_back(self, cause: str) -> Applied:
+        """Make active what was wanted before the last change, by what the kernel really holds. Raises as
+        ``change``."""
+        async with self.turn:
+            await self._parts.workshop.stop()
+            self._kept = self._kept if self._before is None else self._before
+            return await self._with_worker(Propose(), cause)
+
+    async def _with_worker(self, propose: Propose, cause: str) -> Applied:
         if not self._parts.workshop.alive:
             await self._feed()
         try:
@@ -186,7 +205,7 @@ class Changer:
             self._rules.update(named)  # type: ignore[arg-type]
             await parts.kernel.run(parts.disk.save_rules, self._rules)
         try:
-            await parts.kernel.run(parts.write, change.writes)
+            await self.replay.write(change.writes, change.compiled.generation)
         except (OSError, IndexError) as error:
             await parts.workshop.stop()
             raise AgentError(
@@ -209,7 +228,8 @@ class Changer:
                     self.entries[number] = entry
                 case Remove("endpoints", int(number)):
                     self.entries.pop(number, None)
-        self._kept = compiled.kept
+        if compiled.kept != self._kept:
+            self._before, self._kept = self._kept or None, compiled.kept
         self.generation, self.digest = compiled.generation, compiled.digest
         self.compile_ms = round(compiled.compile_ms, 3)
         self.writes_total += len(change.writes)

@@ -78,7 +78,7 @@ class Core:
     async def mend(self) -> None:
         """See to it for ever that worker and responder run; what is missing is made by a change."""
         while True:
-            await asyncio.sleep(MEND_SECONDS)
+            await asyncio.sleep(MEND_SECONDS * self._changer.replay.patience)
             if {"store", "down"} & self.problems.keys():
                 continue
             if not self._parts.workshop.alive or not await self._parts.responding.alive():
@@ -105,7 +105,8 @@ class Core:
         """How the instance is."""
         changer, parts = self._changer, self._parts
         state = changer.directory.state
-        problems = [*self.problems.values(), *(p.message for p in parts.responding.problems)]
+        replayed = [changer.replay.problem] if changer.replay.problem else []
+        problems = [*self.problems.values(), *replayed, *(p.message for p in parts.responding.problems)]
         return Status(
             instance=parts.config.instance,
             version=__version__,
@@ -129,6 +130,7 @@ class Core:
             flows_expired=self.watcher.expired,
             worker_starts=parts.workshop.starts,
             responder_pid=parts.responding.pid,
+            replay=changer.replay.shown(),
             problems=tuple(problems),
         )
 

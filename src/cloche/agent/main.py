@@ -64,7 +64,9 @@ async def run(config: Config) -> None:
     parts = await assemble(config)
     changer = Changer(parts)
     pulse = Pulse()
-    core = Core(parts, changer, Watcher(parts, changer.directory), pulse)
+    watcher = Watcher(parts, changer.directory)
+    changer.replay.tell = watcher.history.add
+    core = Core(parts, changer, watcher, pulse)
     server = Server(core)
     await server.rehearse()
     pulse.install()
@@ -77,6 +79,7 @@ async def run(config: Config) -> None:
             tasks = [group.create_task(part) for part in parts_of_it]
             await adopt(core, changer)
             tasks.append(group.create_task(core.mend()))
+            tasks.append(group.create_task(changer.replay.follow(changer.turn, changer.go_back)))
             await serve(core, server, listen(config))
             for task in tasks:
                 task.cancel()

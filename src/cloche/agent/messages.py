@@ -55,6 +55,21 @@ class Refusal(msgspec.Struct, frozen=True):
     capacity: int = 0
 
 
+class ShownReplay(msgspec.Struct, frozen=True):
+    """Replay since the agent started: generations that passed it, packets asked before they were active and
+    after, the time of worker and kernel for that in ms. ``budget_ms`` 0: it is off. ``waiting``: more of the
+    active generation is to be asked."""
+
+    budget_ms: float
+    generations: int
+    asked_before: int
+    asked_after: int
+    ms_before: float
+    ms_after: float
+    differences: int
+    waiting: bool
+
+
 class Status(msgspec.Struct, frozen=True):
     """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know."""
 
@@ -80,6 +95,7 @@ class Status(msgspec.Struct, frozen=True):
     flows_expired: int
     worker_starts: int
     responder_pid: int
+    replay: ShownReplay
     problems: tuple[str, ...] = ()
 
 
@@ -193,8 +209,9 @@ class RuleReference(msgspec.Struct, frozen=True):
 class FlowEvent(msgspec.Struct, frozen=True):
     """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint.
 
-    ``kind`` is new, drop, closed, cut, or lost (the ring was full: ``suppressed`` says how many). ``rule`` is
-    the one that decided: the denying one; of an allowed flow the receiver's, else the sender's.
+    ``kind`` is new, drop, closed, cut, lost (the ring was full: ``suppressed`` says how many), or differs
+    (replay found the program to answer so, and the oracle otherwise). ``rule`` is the one that decided: the
+    denying one; of an allowed flow the receiver's, else the sender's.
     """
 
     time: float

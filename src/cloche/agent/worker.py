@@ -25,12 +25,15 @@ from cloche.agent.errands import (
     Plan,
     Propose,
     Refused,
+    Rehearsal,
+    Rehearse,
     Writes,
 )
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Mode
 from cloche.agent.overlay import overlay
 from cloche.agent.pipe import EndedError, Pipe
 from cloche.agent.refusals import as_refusal
+from cloche.agent.rehearsing import Rehearser
 from cloche.compiler import Compiler
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
@@ -71,6 +74,7 @@ class Worker:
         self._active = World()
         """What the compiler was told; at first nothing, whatever the kernel holds."""
         self._proposal: Proposal | None = None
+        self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.generation)
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
@@ -134,6 +138,7 @@ class Worker:
         begin = time.perf_counter()
         change = self._compiler.update(events)
         elapsed = (time.perf_counter() - begin) * 1000
+        self._rehearser.note(events, change.writes)
         self._first = ()
         for key in errand.detached:
             del self._attached[key]
@@ -143,6 +148,10 @@ class Worker:
         self._kept, self._active = self._proposal.kept, self._proposal.active
         self._proposal = None
         yield Compiled(change.generation, change.digest, elapsed, msgspec.msgpack.encode(self._kept))
+
+    def rehearse(self, errand: Rehearse) -> Rehearsal:
+        """What to ask of what was compiled last."""
+        return self._rehearser.rehearse(errand, self._compiler.tables)
 
 
 def read_kept(content: bytes) -> Kept:
@@ -194,6 +203,8 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
                 yield worker.propose(decode(errand))
             case Compile():
                 yield from worker.compile(errand)
+            case Rehearse():
+                yield worker.rehearse(errand)
     except ClocheError as error:
         yield Refused(as_refusal(error))
 

@@ -10,7 +10,14 @@ from cloche.agent.messages import Applied, FlowEvent, RuleReference
 from cloche.cli import render
 from cloche.config import DEFAULT_INSTANCE
 
-KIND_STYLES = {"new": "green", "drop": "red", "cut": "bold red", "closed": "dim", "lost": "bold yellow"}
+KIND_STYLES = {
+    "new": "green",
+    "drop": "red",
+    "cut": "bold red",
+    "closed": "dim",
+    "lost": "bold yellow",
+    "differs": "bold red",
+}
 
 
 def instance_option(instance: str) -> str:

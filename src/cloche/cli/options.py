@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from cloche.config import DEFAULT_INSTANCE, DEFAULT_POD_RANGES, DEFAULT_SERVICE_RANGES, Config, check
+from cloche.config import (
+    DEFAULT_INSTANCE,
+    DEFAULT_POD_RANGES,
+    DEFAULT_REPLAY_MS,
+    DEFAULT_SERVICE_RANGES,
+    Config,
+    check,
+)
 from cloche.errors import Finding, InputError
 from cloche.model.address import Block, parse_block
 
@@ -51,6 +58,15 @@ ServiceRanges = Annotated[
         show_default=" and ".join(map(str, DEFAULT_SERVICE_RANGES)),
     ),
 ]
+ReplayMs = Annotated[
+    float,
+    typer.Option(
+        "--replay-ms",
+        metavar="MS",
+        envvar="CLOCHE_REPLAY_MS",
+        help="How long a generation is replayed against its policies before it is active; 0: never.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 System = Annotated[
     bool, typer.Option("--system", help="List the sandbox's own endpoints (the resolver) too.")
@@ -58,13 +74,17 @@ System = Annotated[
 
 
 def configuration(
-    instance: str = DEFAULT_INSTANCE, pods: Sequence[str] = (), services: Sequence[str] = ()
+    instance: str = DEFAULT_INSTANCE,
+    pods: Sequence[str] = (),
+    services: Sequence[str] = (),
+    replay_ms: float = DEFAULT_REPLAY_MS,
 ) -> Config:
     """The configuration that the options ask for. Raises InputError for one that cannot be."""
     config = Config(
         instance=instance,
         pod_ranges=ranges("--pod-cidr", pods, DEFAULT_POD_RANGES),
         service_ranges=ranges("--service-cidr", services, DEFAULT_SERVICE_RANGES),
+        replay_ms=replay_ms,
     )
     check(config)
     return config

@@ -12,9 +12,18 @@ from cloche.agent.client import Client, connect
 from cloche.agent.disk import Disk
 from cloche.agent.messages import Applied, Mode
 from cloche.cli import enter, lines, render, watching, worlds
-from cloche.cli.options import Files, Instance, Json, PodRanges, ServiceRanges, configuration, required
+from cloche.cli.options import (
+    Files,
+    Instance,
+    Json,
+    PodRanges,
+    ReplayMs,
+    ServiceRanges,
+    configuration,
+    required,
+)
 from cloche.cli.places import find_pod
-from cloche.config import DEFAULT_INSTANCE, Config
+from cloche.config import DEFAULT_INSTANCE, DEFAULT_REPLAY_MS, Config
 from cloche.errors import MachineError
 from cloche.orchestrators.sandbox import Manifest, build, read
 
@@ -29,6 +38,7 @@ def up(
     watch: Annotated[
         bool, typer.Option("--watch", help="Apply the manifests again whenever a file of theirs changes.")
     ] = False,
+    replay_ms: ReplayMs = DEFAULT_REPLAY_MS,
     instance: Instance = DEFAULT_INSTANCE,
     json: Json = False,
 ) -> None:
@@ -40,7 +50,7 @@ def up(
 
     Example: cloche up -f examples/shop --detach
     """
-    config = configuration(instance, pod_cidr, service_cidr)
+    config = configuration(instance, pod_cidr, service_cidr, replay_ms)
     manifests = read(required(filename))
     build(manifests, config.pod_ranges, config.service_ranges)
     with render.working(f"bringing up instance {config.instance}"):
@@ -179,6 +189,7 @@ def clean(instance: Instance = DEFAULT_INSTANCE, json: Json = False) -> None:
 def agent(
     pod_cidr: PodRanges,
     service_cidr: ServiceRanges,
+    replay_ms: ReplayMs = DEFAULT_REPLAY_MS,
     instance: Instance = DEFAULT_INSTANCE,
 ) -> None:
     """Run an instance's agent in the foreground.
@@ -190,7 +201,7 @@ def agent(
     """
     from cloche.agent import main  # a server and the kernel's drivers: only this verb is one
 
-    config = configuration(instance, pod_cidr, service_cidr)
+    config = configuration(instance, pod_cidr, service_cidr, replay_ms)
     disk = Disk(config)
     kept = disk.load_config()
     if kept is None:
