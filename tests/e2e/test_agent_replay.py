@@ -17,6 +17,8 @@ from e2e.seeded import seeded
 
 WORLD = pod("web") + pod("friend") + pod("stranger")
 LID = ingress_from("lid", "web", "friend")
+OTHER = ingress_from("other", "stranger", "friend").replace("ingress: [{", "ingress: [{ports: [{port: 81}], ")
+"""Of ports that no other policy names, so that its cells are nobody else's."""
 
 
 @contextmanager
@@ -31,13 +33,13 @@ def running(folder: Path, **changes: object) -> Iterator[tuple[Instance, Client,
 def test_a_generation_that_differs_is_refused_with_a_report(tmp_path: Path) -> None:
     """A compiler that writes allow for deny is found before activation: the change is refused, the policy
     before goes on holding, the report names a packet and both answers; and a right compiler then passes."""
-    with running(tmp_path) as (instance, client, switch):
+    with running(tmp_path, replay_ms=500.0) as (instance, client, switch):
         replace(client, WORLD + LID)
         web, _ = addresses(client, "web")
         before = client.status()
         switch.touch()
         with pytest.raises(AgentError, match="differs from its policies"):
-            client.apply(objects(ingress_from("other", "stranger", "friend")))
+            client.apply(objects(OTHER))
         switch.unlink()
         status = client.status()
         assert status.generation == before.generation and status.replay.differences == 1
@@ -50,8 +52,8 @@ def test_a_generation_that_differs_is_refused_with_a_report(tmp_path: Path) -> N
         assert bytes.fromhex(report["frame"])[12:14] in (b"\x08\x00", b"\x86\xdd")
         assert any(event.kind == "differs" for event in client.flows())
         assert instance.reaches("friend", web) and not instance.reaches("stranger", web, timeout=0.5)
-        wait_for(lambda: client.status().generation > before.generation)
-        client.apply(objects(ingress_from("other", "stranger", "friend")))
+        wait_for(lambda: client.status().worker_starts > before.worker_starts)
+        client.apply(objects(OTHER))
         client.apply(objects(pod("late")))
         assert not client.status().problems
         assert not instance.reaches("web", addresses(client, "stranger")[0], timeout=0.5)
@@ -82,7 +84,7 @@ def test_its_cost_is_shown_and_it_comes_to_an_end(tmp_path: Path) -> None:
     with running(tmp_path) as (_, client, _switch):
         replace(client, WORLD + LID)
         client.apply(objects(pod("late")))
-        client.apply(objects(ingress_from("other", "stranger", "friend")))
+        client.apply(objects(OTHER))
         wait_for(lambda: not client.status().replay.waiting, 60)
         shown = client.status().replay
         assert shown.budget_ms == 10 and shown.generations >= 3

@@ -22,7 +22,7 @@ SUBJECTS = 4
 """Endpoints asked of those that a changed policy selects: the others share its sets."""
 MEMBERS = 8
 """Addresses and blocks asked of a class; the others share its number."""
-TRIED = 24
+LOOKED_AT, TRIED = 4096, 24
 """Endpoints looked at to find some that a selector matches, and one that it does not."""
 MATCHING = 3
 SLOTS = (TCP, UDP, SCTP, ICMP, ICMPV6)
@@ -38,6 +38,14 @@ class Asked(NamedTuple):
     port: Port
 
 
+class Changed(NamedTuple):
+    """What events changed of the model: policies as they were and as they are, endpoints by key."""
+
+    before: list[Policy]
+    after: list[Policy]
+    endpoints: list[str]
+
+
 Question = Iterator[Asked]
 Source = Iterator[Question]
 
@@ -48,9 +56,7 @@ class Questions:
     def __init__(self, focus: Focus, standing: Standing, random: Random) -> None:
         self._focus, self._standing, self._random = focus, standing, random
 
-    def of_change(
-        self, policies: Sequence[Policy], keys: Sequence[str], writes: Sequence[Write]
-    ) -> list[Source]:
+    def of_change(self, changed: Changed, writes: Sequence[Write]) -> list[Source]:
         """One source for each kind of thing that changed."""
         standing = self._standing
         rows: list[tuple[int, int]] = []
@@ -68,7 +74,7 @@ class Questions:
                 case Put("atoms", (int(first), int(last))):
                     ranges.append((first, last))
         state = self._focus.state
-        for key in keys:
+        for key in changed.endpoints:
             if key in state.attachments:
                 numbers[state.attachments[key].number] = None
             if key in state.endpoints:
@@ -76,8 +82,9 @@ class Questions:
                 places += [AddressKey(network, address) for address in state.endpoints[key].addresses]
         self._random.shuffle(rows)
         return [
-            self._of_policies(policies),
-            self._of_endpoints(keys),
+            self._of_policies(changed.after),
+            self._of_policies(changed.before),
+            self._of_endpoints(changed.endpoints),
             self._of_rows(rows),
             self._of_sides(side for number in numbers for side in standing.sides_of(number)),
             self._of_places(dict.fromkeys(places)),
@@ -150,24 +157,23 @@ class Questions:
             rules += policy.rules(direction) or ()
         start = self._random.randrange(len(rules)) if rules else 0
         seen: set[PortMatch] = set()
-        yield from declared(peer if direction is Direction.EGRESS else subject)
         for rule in (*rules[start:], *rules[:start]):
             for match in rule.ports or ():
                 if match not in seen:
                     seen.add(match)
                     yield from edges_of_ports(match)
+        yield from declared(peer if direction is Direction.EGRESS else subject)
         yield from PLAIN
 
     # --- from the model ---
 
     def _of_policies(self, policies: Iterable[Policy]) -> Source:
         for policy in policies:
-            for subject in self._selected(policy):
-                for direction in Direction:
-                    for rule in self._shuffled(policy.rules(direction) or ()):
-                        yield self._of_rule(direction, subject, rule)
-                    if policy.rules(direction) is not None:
-                        yield self._of_rule(direction, subject, Rule(0))
+            subjects = self._selected(policy)
+            for direction in Direction:
+                rules = policy.rules(direction)
+                for rule in () if rules is None else (*self._shuffled(rules), Rule(0)):
+                    yield from (self._of_rule(direction, subject, rule) for subject in subjects)
 
     def _of_endpoints(self, keys: Iterable[str]) -> Source:
         for key in keys:
@@ -203,16 +209,21 @@ class Questions:
         yield from self._population(peers)
 
     def _population(self, peers: tuple[Peer, ...] | None) -> Iterator[Address]:
-        """Addresses of endpoints, some that a peer selects and one that none does."""
-        state, counts = self._focus.state, {True: 0, False: 0}
-        keys = list(islice(state.endpoints, 4096))
+        """Addresses of endpoints: some that a peer selects, then one that none does."""
+        state, others = self._focus.state, []
+        keys = list(islice(state.endpoints, LOOKED_AT))
+        matching = 0
         for key in self._random.sample(keys, min(TRIED, len(keys))):
             endpoint = state.endpoints[key]
-            blocks = (p for p in peers or () if not isinstance(p, BlockPeer))
-            matches = peers is None or any(selects(state, peer, endpoint) for peer in blocks)
-            counts[matches] += 1
-            if counts[matches] <= (MATCHING if matches else 1):
-                yield from endpoint.addresses
+            selectors = (peer for peer in peers or () if not isinstance(peer, BlockPeer))
+            if peers is None or any(selects(state, peer, endpoint) for peer in selectors):
+                matching += 1
+                if matching <= MATCHING:
+                    yield from endpoint.addresses
+            else:
+                others.append(endpoint)
+        for endpoint in others[:1]:
+            yield from endpoint.addresses
 
     def _asked(self, direction: Direction, subject: Endpoint, peer: Address, port: Port) -> Iterator[Asked]:
         """The packet between a subject and an address, from the subject's first address of that family."""

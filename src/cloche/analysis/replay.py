@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
 from cloche.analysis.edges import Port, make_packet
-from cloche.analysis.questions import Asked, Questions
+from cloche.analysis.questions import Asked, Changed, Question, Questions, Source
 from cloche.analysis.standing import Standing
 from cloche.model.address import format_address
 from cloche.model.flow import Decision, Packet
@@ -30,6 +30,8 @@ from cloche.tables.schema import Put as Written
 
 WINDOW = 64
 """Questions begun at a time."""
+OLDER = 16
+"""Changes that may wait to be asked about; when there are more, everything is asked instead."""
 REMEMBERED = 200_000
 """Packets remembered as asked, so that none is asked twice about one change."""
 
@@ -69,53 +71,57 @@ class Replay:
         self.focus = Focus()
         self._standing: Standing | None = None
         self._random = Random(seed)
-        self._sources: deque[Iterator[Iterator[Asked]]] = deque()
-        self._begun: deque[Iterator[Asked]] = deque()
+        self._sources: deque[Source] = deque()
+        self._begun: deque[Question] = deque()
+        self._older: list[tuple[deque[Source], deque[Question]]] = []
+        """What is left to ask of earlier changes: the latest goes first."""
         self._asked: set[Asked] = set()
         self._unsettled = SETTLED
 
     @property
     def done(self) -> bool:
         """True when nothing is left to ask."""
-        return not self._sources and not self._begun
+        return not self._sources and not self._begun and not self._older
 
     def learn(self, events: Iterable[Event], writes: Sequence[Write], tables: Tables) -> None:
         """A change was compiled: take it in, and what it gives to ask. ``tables``: as they will be."""
-        policies, keys = self._take(events)
+        changed = self._take(events)
         first = self._standing is None
         if self._standing is None:
             self._standing = Standing(tables)
         else:
             self._standing.take(writes, tables.generation)
         self._standing.name(self.focus.state.attachments)
-        if first:
-            policies, keys = [], []
         self._asked.clear()
         self._unsettled = unsettled(writes)
         questions = Questions(self.focus, self._standing, self._random)
-        self._sources.extend(questions.of_change(policies, keys, () if first else writes))
-        if first:
-            self._sources.append(questions.of_everything())
+        if self._sources or self._begun:
+            self._older.append((self._sources, self._begun))
+        sources = [] if first else questions.of_change(changed, writes)
+        if first or len(self._older) > OLDER:
+            self._older.clear()
+            sources.append(questions.of_everything())
+        self._sources, self._begun = deque(sources), deque()
 
-    def _take(self, events: Iterable[Event]) -> tuple[list[Policy], list[str]]:
-        """Apply events; the policies that changed (as they were and as they are) and the endpoints."""
-        policies: list[Policy] = []
-        keys: list[str] = []
+    def _take(self, events: Iterable[Event]) -> Changed:
+        """Apply events; what they changed."""
+        changed = Changed([], [], [])
         spaces: set[str] = set()
         for event in events:
             kind, key = _name(event)
             if kind == "Policy" and key in self.focus.state.policies:
-                policies.append(self.focus.state.policies[key])
+                changed.before.append(self.focus.state.policies[key])
             if isinstance(event, Put) and isinstance(event.object, Policy):
-                policies.append(event.object)
+                changed.after.append(event.object)
             if kind == "Endpoint":
-                keys.append(key)
+                changed.endpoints.append(key)
             elif kind == "Namespace":
                 spaces.add(key)
             self.focus.apply(event)
         if spaces:
-            keys += [e.key for e in self.focus.state.endpoints.values() if e.namespace in spaces]
-        return policies, keys
+            everyone = self.focus.state.endpoints.values()
+            changed.endpoints.extend(e.key for e in everyone if e.namespace in spaces)
+        return changed
 
     def flipped(self) -> None:
         """The change is whole: everything is as the tables say."""
@@ -136,7 +142,9 @@ class Replay:
 
     def _next(self) -> Asked | None:
         """One packet to ask about that was not yet, dealt from all that is begun."""
-        while self._begun or self._sources:
+        while not self.done:
+            if not self._begun and not self._sources:
+                self._sources, self._begun = self._older.pop()
             while len(self._begun) < WINDOW and self._sources:
                 self._begin()
             if not self._begun:
