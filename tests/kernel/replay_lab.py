@@ -44,7 +44,7 @@ class Rehearsed:
         engine.configure(Settings(), STACK)
         self.engine, self.second = engine, second
         self.compiler = Compiler(HERE, SMALL)
-        self.replay = Replay(seed)
+        self.replay = Replay(HERE, seed)
         self.last: Sequence[Write] = ()
 
     def prepare(self, events: Sequence[Event]) -> int:

@@ -14,9 +14,9 @@ from cloche.tables.schema import Tables, Write
 class Rehearser:
     """Takes in what is compiled when it is first asked about it, so that compiling never waits for it."""
 
-    def __init__(self, on: bool, seed: int) -> None:
-        """``on``: replay is wanted; else nothing is kept. ``seed``: of the order in which packets come."""
-        self._replay = Replay(seed) if on else None
+    def __init__(self, on: bool, host: str, seed: int) -> None:
+        """``on``: replay is wanted; else nothing is kept. ``host``, ``seed``: as of ``Replay``."""
+        self._replay = Replay(host, seed) if on else None
         self._noted: list[tuple[Sequence[Event], Sequence[Write]]] = []
 
     def note(self, events: Sequence[Event], writes: Sequence[Write]) -> None:

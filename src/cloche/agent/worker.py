@@ -74,7 +74,7 @@ class Worker:
         self._active = World()
         """What the compiler was told; at first nothing, whatever the kernel holds."""
         self._proposal: Proposal | None = None
-        self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.generation)
+        self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.host.name, begin.generation)
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 

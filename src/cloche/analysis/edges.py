@@ -95,14 +95,21 @@ def edges_of_block(block: Block) -> Iterator[Address]:
                 yield address
 
 
-def make_packet(
-    focus: Focus, network: int, ends: tuple[Address, Address], port: Port, *, closed: bool = False
-) -> Packet | None:
+class Way(NamedTuple):
+    """On which host and network a packet is, and whether its sender's link is still closed."""
+
+    host: str
+    network: int
+    closed: bool = False
+
+
+def make_packet(focus: Focus, way: Way, ends: tuple[Address, Address], port: Port) -> Packet | None:
     """The packet from one end to the other as it comes in; None when it cannot be asked.
 
-    An endpoint of this host sends on its own link, unless it is ``closed`` there: then its packet comes
-    through the stack, and is judged alike.
+    An endpoint of this host sends on its own link, unless that is closed: then its packet comes through the
+    stack, and is judged alike. From the host's own address it is the host that sends.
     """
+    network = way.network
     source, destination = ends
     ipv4 = is_ipv4(source)
     if source == destination or ipv4 != is_ipv4(destination) or not is_askable(port, ipv4):
@@ -111,8 +118,10 @@ def make_packet(
         return None
     owner = focus.owner(network, source)
     entry, sender = Entry.STACK, ""
-    if owner is not None and owner.key in focus.state.attachments and not closed:
+    if owner is not None and owner.key in focus.state.attachments and not way.closed:
         entry, sender = Entry.ENDPOINT, owner.key
+    elif way.host in focus.state.hosts and source in focus.state.hosts[way.host].addresses:
+        entry = Entry.HOST
     with_ports = port.protocol in WITH_PORTS
     return Packet(
         source,

@@ -214,7 +214,9 @@ class Questions:
         keys = list(islice(state.endpoints, LOOKED_AT))
         matching = 0
         for key in self._random.sample(keys, min(TRIED, len(keys))):
-            endpoint = state.endpoints[key]
+            endpoint = state.endpoints.get(key)
+            if endpoint is None:
+                continue  # gone since this question was begun
             selectors = (peer for peer in peers or () if not isinstance(peer, BlockPeer))
             if peers is None or any(selects(state, peer, endpoint) for peer in selectors):
                 matching += 1

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import NamedTuple
 
-from cloche.analysis.edges import Port, make_packet
+from cloche.analysis.edges import Way, make_packet
 from cloche.analysis.questions import Asked, Changed, Question, Questions, Source
 from cloche.analysis.standing import Standing
 from cloche.model.address import format_address
@@ -67,7 +67,9 @@ SETTLED = Unsettled()
 class Replay:
     """The model, what the tables say of it, and the questions that are still to be asked."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, host: str, seed: int = 0) -> None:
+        """``host``: whose tables they are. ``seed``: of the order in which packets come."""
+        self._host = host
         self.focus = Focus()
         self._standing: Standing | None = None
         self._random = Random(seed)
@@ -179,7 +181,7 @@ class Replay:
         if any(number in unsettled.late for number in numbers):
             return None
         closed = numbers[0] in unsettled.opening
-        packet = make_packet(focus, asked.network, ends, Port(*asked.port), closed=closed)
+        packet = make_packet(focus, Way(self._host, asked.network, closed), ends, asked.port)
         if packet is None:
             return None
         decision = OracleWorld(focus.around(packet), 1, _no_service).judge(packet)
