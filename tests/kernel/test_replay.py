@@ -167,8 +167,8 @@ MUTANTS = {
 def test_a_wrong_program_is_found_before_activation(
     rehearsed: Rehearsed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: str
 ) -> None:
-    """A program with one seeded mistake in how it asks policy answers some packet of the first generation with
-    a policy otherwise than the oracle."""
+    """A program with one seeded mistake in how it asks policy answers some packet of the first generation
+    with a policy otherwise than the oracle."""
     monkeypatch.setattr(build_bpf, "SOURCES", tmp_path / "bpf")
     shutil.copytree(build_bpf.ROOT / "bpf", tmp_path / "bpf")
     source = tmp_path / "bpf/policy.h"

@@ -89,6 +89,7 @@ class Changer:
     async def load(self) -> None:
         """Take over what is on disk and in the kernel, and bring it to what is wanted."""
         disk, kernel = self._parts.disk, self._parts.kernel
+        self.replay.load()
         self._kept = await kernel.run(disk.load_kept)
         self._rules = await kernel.run(disk.load_rules)
         self._reserved = (await self.attachments.load()).generation

@@ -51,6 +51,8 @@ class Replayer:
         self._parts = parts
         self.tell = tell
         self._second: Second | None = None
+        self._loading: asyncio.Task[Second] | None = None
+        self._broken = False
         self._wake = asyncio.Event()
         self._asked = [0, 0]
         self._ms = [0.0, 0.0]
@@ -66,7 +68,23 @@ class Replayer:
     @property
     def on(self) -> bool:
         """False: nothing is replayed."""
-        return self._parts.config.replay_ms > 0
+        return self._parts.config.replay_ms > 0 and not self._broken
+
+    def load(self) -> None:
+        """Begin to load the second instance, on a thread of its own, as the verifier takes its time."""
+        if self.on:
+            self._loading = asyncio.create_task(asyncio.to_thread(self._parts.datapath.second))
+
+    async def _loaded(self) -> bool:
+        """Wait for it; False when it cannot be loaded, which is said, and then nothing is replayed."""
+        if self._second is None and self._loading is not None:
+            try:
+                self._second = await asyncio.shield(self._loading)
+            except (ClocheError, OSError) as error:
+                self._broken = True
+                self.problem = f"nothing is replayed: the second instance cannot be loaded: {error}"
+                log.error("replay is off", error=str(error))
+        return self._second is not None
 
     def shown(self) -> ShownReplay:
         """What it came to so far."""
@@ -88,7 +106,7 @@ class Replayer:
         """
         kernel, parts = self._parts.kernel, self._parts
         flip = next((n for n, write in enumerate(writes) if isinstance(write, Flip)), len(writes))
-        if self.on and flip < len(writes):
+        if flip < len(writes) and await self._loaded():
             await parts.workshop.send(Rehearse(*self._budget(0.0), active=False))
             await kernel.run(parts.write, writes[:flip])
             await self._before(generation)
@@ -132,12 +150,8 @@ class Replayer:
 
     def _run(self, rehearsal: Rehearsal, run: Run) -> Compared:
         """On the kernel thread."""
-        return compare(self._opened(), rehearsal.cases, run)
-
-    def _opened(self) -> Second:
-        if self._second is None:
-            self._second = self._parts.datapath.second()
-        return self._second
+        assert self._second is not None
+        return compare(self._second, rehearsal.cases, run)
 
     def _count(self, after: int, rehearsal: Rehearsal, compared: Compared) -> None:
         self._asked[after] += compared.asked
@@ -185,8 +199,7 @@ class Replayer:
 
     async def follow(self, turn: asyncio.Lock, go_back: Callable[[str], Awaitable[object]]) -> None:
         """Ask for ever what is left to ask of the active generation. ``turn``: held for each slice."""
-        if self.on:
-            await self._parts.kernel.run(self._opened)
+        await self._loaded()
         while True:
             await self._wake.wait()
             self._wake.clear()
