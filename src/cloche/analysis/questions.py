@@ -84,9 +84,8 @@ class Questions:
         return [
             self._of_policies(changed.after),
             self._of_policies(changed.before),
-            self._of_endpoints(changed.endpoints),
             self._of_rows(rows),
-            self._of_sides(side for number in numbers for side in standing.sides_of(number)),
+            self._of_numbers(numbers),
             self._of_places(dict.fromkeys(places)),
             self._of_ranges(ranges),
         ]
@@ -118,6 +117,18 @@ class Questions:
             return
         for at in islice(list(self._standing.members.get(class_, ())), MEMBERS):
             yield self._between(side[0], subject, at)
+
+    def _of_numbers(self, numbers: Iterable[int]) -> Source:
+        """Endpoints whose own entries changed: themselves, whoever else has their sets."""
+        for number in numbers:
+            subject = self._focus.state.endpoints.get(self._standing.keys.get(number, ""))
+            if subject is None:
+                continue
+            yield from (self._of_rule(direction, subject, Rule(0)) for direction in Direction)
+            for direction, _ in self._standing.sides_of(number):
+                for class_ in self._shuffled(self._standing.members):
+                    for at in islice(list(self._standing.members.get(class_, ())), 1):
+                        yield self._between(direction, subject, at)
 
     def _of_places(self, places: Iterable[At]) -> Source:
         for at in places:
@@ -174,12 +185,6 @@ class Questions:
                 rules = policy.rules(direction)
                 for rule in () if rules is None else (*self._shuffled(rules), Rule(0)):
                     yield from (self._of_rule(direction, subject, rule) for subject in subjects)
-
-    def _of_endpoints(self, keys: Iterable[str]) -> Source:
-        for key in keys:
-            endpoint = self._focus.state.endpoints.get(key)
-            if endpoint is not None and key in self._focus.state.attachments:
-                yield from (self._of_rule(direction, endpoint, Rule(0)) for direction in Direction)
 
     def _selected(self, policy: Policy) -> list[Endpoint]:
         """Some of the endpoints of this host that a policy selects."""
