@@ -60,14 +60,14 @@ class ShownReplay(msgspec.Struct, frozen=True):
     after, the time of worker and kernel for that in ms. ``budget_ms`` 0: it is off. ``waiting``: more of the
     active generation is to be asked."""
 
-    budget_ms: float
-    generations: int
-    asked_before: int
-    asked_after: int
-    ms_before: float
-    ms_after: float
-    differences: int
-    waiting: bool
+    budget_ms: float = 0.0
+    generations: int = 0
+    asked_before: int = 0
+    asked_after: int = 0
+    ms_before: float = 0.0
+    ms_after: float = 0.0
+    differences: int = 0
+    waiting: bool = False
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -95,8 +95,8 @@ class Status(msgspec.Struct, frozen=True):
     flows_expired: int
     worker_starts: int
     responder_pid: int
-    replay: ShownReplay
     problems: tuple[str, ...] = ()
+    replay: ShownReplay = ShownReplay()
 
 
 class Show(StrEnum):

@@ -58,7 +58,6 @@ class Questions:
 
     def of_change(self, changed: Changed, writes: Sequence[Write]) -> list[Source]:
         """One source for each kind of thing that changed."""
-        standing = self._standing
         rows: list[tuple[int, int]] = []
         places: list[At] = []
         numbers: dict[int, None] = {}
