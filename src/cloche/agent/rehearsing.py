@@ -29,11 +29,11 @@ class Rehearser:
         replay = self._replay
         if replay is None:
             return Rehearsal((), 0.0, True)
+        begin = time.perf_counter()
         for events, writes in self._noted:
             replay.learn(events, writes, tables)
         self._noted.clear()
         if errand.active:
             replay.flipped()
-        begin = time.perf_counter()
         cases = tuple(replay.take(errand.seconds, errand.most))
         return Rehearsal(cases, (time.perf_counter() - begin) * 1000, replay.done)
