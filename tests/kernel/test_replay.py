@@ -18,6 +18,7 @@ from tools import build_bpf
 
 from cloche.agent.comparing import Run, compare
 from cloche.datapath.events import EventReader
+from cloche.datapath.layout import EndpointState
 from cloche.datapath.pins import Maps
 from cloche.datapath.second import SHARED, Second
 from cloche.datapath.testrun import Engine
@@ -211,3 +212,22 @@ def test_the_second_instance_is_small_and_its_own(rehearsed: Rehearsed) -> None:
     assert set(own) == set(Maps._fields) - set(SHARED)
     assert all(own[name] != first[name] for name in own)
     assert all(entries <= 4096 for entries in rehearsed.second.memory().values())
+
+
+def test_what_opens_with_the_flip_is_asked_again_on_its_own_link(rehearsed: Rehearsed) -> None:
+    """Before the flip new endpoints are asked about through the stack, as their links are closed; after it
+    the same packets come in on their links, and one that stayed closed is found."""
+    generation = rehearsed.prepare([*WORLD, Put(LID)])
+    early = rehearsed.cases(ALL)
+    assert early and not any(case.link for case in early)
+    assert not compare(rehearsed.second, early, Run(generation, False, LONG)).differences
+    rehearsed.finish()
+    late = rehearsed.cases(ALL)
+    assert {case.names[0] for case in late if case.link} == {SERVER.key, CLIENT.key}
+    number = ATTACHED[1].number
+    entry = rehearsed.compiler.tables.endpoints[number]
+    closed = entry._replace(state=EndpointState.CLOSED)
+    with altered(rehearsed.engine, ("endpoints", number, closed, entry)):
+        (difference,) = compare(rehearsed.second, late, Run(generation, True, LONG)).differences
+        assert difference.datapath.reason == "closed"
+    assert not compare(rehearsed.second, late, Run(generation, True, LONG)).differences

@@ -79,6 +79,8 @@ class Replay:
         """What is left to ask of earlier changes: the latest goes first."""
         self._asked: set[Asked] = set()
         self._unsettled = SETTLED
+        self._postponed: list[Asked] = []
+        """What cannot be asked, or not on its own link, before the flip."""
 
     @property
     def done(self) -> bool:
@@ -126,8 +128,12 @@ class Replay:
         return changed
 
     def flipped(self) -> None:
-        """The change is whole: everything is as the tables say."""
+        """The change is whole: everything is as the tables say, and what had to wait for that is asked."""
         self._unsettled = SETTLED
+        if self._postponed:
+            self._asked.difference_update(self._postponed)
+            self._begun.append(iter(self._postponed))
+            self._postponed = []
 
     def take(self, seconds: float, most: int) -> list[Case]:
         """The next cases, for about this long and at most so many; none: all was asked."""
@@ -175,19 +181,23 @@ class Replay:
         focus, unsettled = self.focus, self._unsettled
         ends = asked.source, asked.destination
         if any((asked.network, end) in unsettled.addresses for end in ends):
+            self._postponed.append(asked)
             return None
         owners = [focus.owner(asked.network, end) for end in ends]
         numbers = [self._number(owner) for owner in owners]
         if any(number in unsettled.late for number in numbers):
+            self._postponed.append(asked)
             return None
-        closed = numbers[0] in unsettled.opening
+        closed, opening = (number in unsettled.opening for number in numbers)
+        if closed or opening:
+            self._postponed.append(asked)
         packet = make_packet(focus, Way(self._host, asked.network, closed), ends, asked.port)
         if packet is None:
             return None
         decision = OracleWorld(focus.around(packet), 1, _no_service).judge(packet)
         link = focus.state.attachments[packet.sender] if packet.sender else None
         names = [o.key if o is not None else format_address(e) for o, e in zip(owners, ends, strict=True)]
-        return Case(packet, decision, link, numbers[1], numbers[1] in unsettled.opening, (names[0], names[1]))
+        return Case(packet, decision, link, numbers[1], opening, (names[0], names[1]))
 
     def _number(self, owner: Endpoint | None) -> int:
         attachment = self.focus.state.attachments.get(owner.key) if owner is not None else None
