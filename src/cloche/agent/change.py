@@ -206,7 +206,7 @@ class Changer:
             self._rules.update(named)  # type: ignore[arg-type]
             await parts.kernel.run(parts.disk.save_rules, self._rules)
         try:
-            await self.replay.write(change.writes, change.compiled.generation)
+            await self.replay.write(change.writes)
         except (OSError, IndexError) as error:
             await parts.workshop.stop()
             raise AgentError(

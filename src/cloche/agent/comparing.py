@@ -67,7 +67,7 @@ class Compared(NamedTuple):
 
 
 class Run(NamedTuple):
-    """By which generation to judge, whether it is active, and for how long to go on at most."""
+    """By which generation to judge (0: the active one), whether it is active, how long to go on at most."""
 
     generation: int
     active: bool
@@ -77,7 +77,7 @@ class Run(NamedTuple):
 def compare(second: Second, cases: Iterable[Case], run: Run) -> Compared:
     """Run the cases until one differs or the time is over; on the kernel thread. Raises OSError."""
     begin = time.perf_counter()
-    second.judge_by(run.generation)
+    run = run._replace(generation=second.judge_by(run.generation))
     asked, found = 0, []
     for case in cases:
         if time.perf_counter() - begin > run.seconds:

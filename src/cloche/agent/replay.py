@@ -57,7 +57,6 @@ class Replayer:
         self._asked = [0, 0]
         self._ms = [0.0, 0.0]
         self._generations = self._differences = 0
-        self._generation = 0
         self._waiting = False
         self._went_back_to = 0
         self._mending = False
@@ -99,14 +98,15 @@ class Replayer:
             waiting=self._waiting,
         )
 
-    async def write(self, writes: Sequence[Write], generation: int) -> None:
+    async def write(self, writes: Sequence[Write]) -> None:
         """Apply a change's writes, the flip and what follows it only if no packet says otherwise.
 
         Raises DifferenceError when one does, WorkerDiedError, and OSError or IndexError from the writes.
         """
         kernel, parts = self._parts.kernel, self._parts
         flip = next((n for n, write in enumerate(writes) if isinstance(write, Flip)), len(writes))
-        if flip < len(writes) and await self._loaded():
+        generation = next((write.generation for write in writes if isinstance(write, Flip)), 0)
+        if generation and await self._loaded():
             await parts.workshop.send(Rehearse(*self._budget(0.0), active=False))
             await kernel.run(parts.write, writes[:flip])
             await self._before(generation)
@@ -114,7 +114,6 @@ class Replayer:
             self._passed(generation)
         elif writes:
             await kernel.run(parts.write, writes)
-        self._generation = generation
         self._waiting = self.on
         if self.on:
             self._wake.set()
@@ -218,7 +217,7 @@ class Replayer:
             return None
         await self._parts.workshop.send(Rehearse(SLICE_SECONDS, AT_ONCE, active=True))
         rehearsal = await self._receive()
-        compared = await self._compare(rehearsal, Run(self._generation, True, SLICE_SECONDS * 4))
+        compared = await self._compare(rehearsal, Run(0, True, SLICE_SECONDS * 4))
         self._count(1, rehearsal, compared)
         self._waiting = not rehearsal.done
         if self._waiting:
@@ -238,8 +237,8 @@ class Replayer:
             self.problem = f"{self.problem}; it could not be rolled back: {error}"
             log.error("replay: it could not be rolled back", error=str(error))
         else:
-            self._went_back_to = self._generation
-            self.problem = f"{self.problem}; rolled back by generation {self._generation}"
+            self._went_back_to = await self._parts.kernel.run(lambda: self._parts.datapath.generation)
+            self.problem = f"{self.problem}; rolled back by generation {self._went_back_to}"
 
 
 def _event(difference: Difference) -> FlowEvent:

@@ -67,11 +67,15 @@ class Second:
         self._config = self._handles["config"].mapped()
         self._runners = {name: bpf.Runner(getattr(self._programs, name)) for name in PROGRAMS}
 
-    def judge_by(self, generation: int) -> None:
-        """From now on judge by this generation; everything else is as the first instance is set."""
+    def judge_by(self, generation: int) -> int:
+        """From now on judge by this generation (0: the active one), which is returned; everything else is as
+        the first instance is set."""
         active = Config.unpack(bytes(self._first[:CONFIG_SIZE]))
-        config = active._replace(generation=generation, flags=active.flags | CONFIG_EVENTS_OFF)
-        self._config[:CONFIG_SIZE] = config.pack()
+        chosen = generation or active.generation
+        self._config[:CONFIG_SIZE] = active._replace(
+            generation=chosen, flags=active.flags | CONFIG_EVENTS_OFF
+        ).pack()
+        return chosen
 
     @property
     def host_mark(self) -> int:
