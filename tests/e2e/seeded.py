@@ -15,13 +15,15 @@ import os
 import sys
 
 if any("cloche.agent" in word for word in sys.orig_argv):
+    import msgspec
+
     from cloche.compiler.compile import Compiler
     from cloche.tables.schema import Put
 
     right = Compiler.update
 
-    def wrong(self, events):
-        change = right(self, events)
+    def wrong(self, events, **more):
+        change = right(self, events, **more)
         if not os.path.exists({path!r}):
             return change
         writes = tuple(
@@ -29,7 +31,7 @@ if any("cloche.agent" in word for word in sys.orig_argv):
             if isinstance(w, Put) and w.map == "cells" else w
             for w in change.writes
         )
-        return type(change)(change.generation, writes, change.refused, change.digest, change.counts)
+        return msgspec.structs.replace(change, writes=writes)
 
     Compiler.update = wrong
 """
