@@ -32,7 +32,7 @@ WINDOW = 64
 """Questions begun at a time."""
 OLDER = 16
 """Changes that may wait to be asked about; when there are more, everything is asked instead."""
-REMEMBERED = 200_000
+REMEMBERED = 50_000
 """Packets remembered as asked, so that none is asked twice about one change."""
 
 
