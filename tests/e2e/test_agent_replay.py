@@ -12,13 +12,26 @@ import pytest
 
 from cloche.agent.client import AgentError, Client
 from cloche.datapath import bpf
-from e2e.agent_lab import Instance, addresses, ingress_from, machine, objects, pod, replace, wait_for
+from e2e.agent_lab import (
+    Instance,
+    addresses,
+    endpoint,
+    ingress_from,
+    machine,
+    objects,
+    pod,
+    replace,
+    wait_for,
+)
 from e2e.seeded import seeded
 
 WORLD = pod("web") + pod("friend") + pod("stranger")
 LID = ingress_from("lid", "web", "friend")
-OTHER = ingress_from("other", "stranger", "friend").replace("ingress: [{", "ingress: [{ports: [{port: 81}], ")
-"""Of ports that no other policy names, so that its cells are nobody else's."""
+OTHER, NARROWER = (
+    text.replace("ingress: [{", "ingress: [{ports: [{port: 81}], ")
+    for text in (ingress_from("other", "stranger", "friend"), LID)
+)
+"""Of ports that no other policy names, so that their cells are nobody else's."""
 
 
 @contextmanager
@@ -59,6 +72,19 @@ def test_a_generation_that_differs_is_refused_with_a_report(tmp_path: Path) -> N
         assert not instance.reaches("web", addresses(client, "stranger")[0], timeout=0.5)
 
 
+def test_what_a_refused_generation_closed_is_opened_again(tmp_path: Path) -> None:
+    """A pod that was to go with a generation that is refused stays, and is reached again soon after."""
+    with running(tmp_path, replay_ms=500.0) as (instance, client, switch):
+        replace(client, WORLD + LID)
+        stranger, _ = addresses(client, "stranger")
+        switch.touch()
+        with pytest.raises(AgentError, match="differs from its policies"):
+            replace(client, pod("web") + pod("friend") + NARROWER)
+        switch.unlink()
+        wait_for(lambda: instance.reaches("friend", stranger), 30)
+        assert endpoint(client, "stranger").state == "open"
+
+
 def test_what_is_found_once_active_is_rolled_back(tmp_path: Path) -> None:
     """With no time before activation a wrong generation becomes active, is found then, and what was in force
     before is again, for real packets, with a report and a problem that say so."""
@@ -67,8 +93,7 @@ def test_what_is_found_once_active_is_rolled_back(tmp_path: Path) -> None:
         web, _ = addresses(client, "web")
         wait_for(lambda: not client.status().replay.waiting)
         switch.touch()
-        narrower = LID.replace("ingress: [{", "ingress: [{ports: [{port: 81}], ")
-        wrong = replace(client, WORLD + narrower)
+        wrong = replace(client, WORLD + NARROWER)
         switch.unlink()
         wait_for(lambda: client.status().generation > wrong.generation)
         wait_for(lambda: any("rolled back" in problem for problem in client.status().problems))
