@@ -18,6 +18,8 @@ DEVICE_NAME = re.compile(r"[^\s/:]{1,15}")
 INSTANCE_NAME = re.compile(r"[a-z][a-z0-9]{0,7}")
 DEFAULT_POD_RANGES = (parse_block("10.244.0.0/16"), parse_block("fd00:244::/64"))
 DEFAULT_SERVICE_RANGES = (parse_block("10.96.0.0/16"), parse_block("fd00:96::/112"))
+DEFAULT_REPLAY_MS = 10.0
+LONGEST_REPLAY_MS = 60_000.0
 DNS_OFFSET = 10
 """The resolver's service has the tenth address of each service range, as in Kubernetes' own installers."""
 
@@ -35,7 +37,9 @@ class Config(msgspec.Struct, frozen=True):
 
     ``devices`` are the uplinks by name; none: those that hold the host's addresses or default routes.
     ``look_seconds`` is how long the agent rests between two comparisons of the kernel's state with what it
-    should be; 0: it never compares. ``root`` is the folder below which all its files are.
+    should be; 0: it never compares. ``replay_ms``: how long a generation is replayed against the oracle
+    before it is active; 0: never, neither before nor after. ``root`` is the folder below which all its files
+    are.
     """
 
     instance: str = DEFAULT_INSTANCE
@@ -46,6 +50,7 @@ class Config(msgspec.Struct, frozen=True):
     loader: Loader = Loader.AUTO
     devices: tuple[str, ...] = ()
     look_seconds: float = 5.0
+    replay_ms: float = DEFAULT_REPLAY_MS
     root: str = "/"
 
     @property
@@ -120,5 +125,8 @@ def check(config: Config) -> None:
                 message = f"{pods} overlaps the service range {services}"
                 hint = "choose ranges that share nothing, with --pod-cidr and --service-cidr"
                 findings.append(Finding("", 0, "pod range", message, hint))
+    if not 0 <= config.replay_ms <= LONGEST_REPLAY_MS:
+        message = f"{config.replay_ms} ms is no time to replay for"
+        findings.append(Finding("", 0, "replay", message, f"0 (off) to {LONGEST_REPLAY_MS:.0f}"))
     if findings:
         raise InputError(findings)

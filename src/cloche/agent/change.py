@@ -34,6 +34,7 @@ from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, RollbackRequest
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError, as_error
+from cloche.agent.replay import Replayer
 from cloche.agent.system import this_host
 from cloche.agent.workshop import WorkerDiedError
 from cloche.datapath.host import host_addresses
@@ -56,12 +57,14 @@ class Changer:
         self.keeper = Keeper(parts, self.attachments)
         self.turn = asyncio.Lock()
         """Held by whoever changes or compares; changes take it themselves."""
+        self.replay = Replayer(parts)
         self.host: Host | None = None
         """This machine as the active generation knows it."""
 
     async def load(self) -> None:
         """Take over what is on disk and in the kernel, and bring it to what is wanted."""
         async with self.turn:
+            self.replay.load()
             await self.keeper.load()
             await self._feed()
 
@@ -104,6 +107,17 @@ class Changer:
             if not held:
                 raise ClocheError("nothing is rolled back, so there is nothing to release")
             return await self._with_worker(Propose(release=True), f"release of {held}")
+
+    async def go_back(self, cause: str) -> Applied:
+        """Put the policies before the last change of policy in force until released, by what the kernel holds;
+        where none are kept, those in force anew. Raises as ``change``."""
+        async with self.turn:
+            await self._parts.workshop.stop()
+            try:
+                version = await self.keeper.versions.choose(0, self.active.generation, self.active.held)
+            except ClocheError:
+                return await self._with_worker(Propose(), cause)
+            return await self._with_worker(Propose(hold=(version.generation, version.policies)), cause)
 
     async def _with_worker(self, propose: Propose, cause: str) -> Applied:
         if not self._parts.workshop.alive:
@@ -224,7 +238,7 @@ class Changer:
     async def _write(self, writes: tuple[Write, ...]) -> None:
         self.active.turns += 1
         try:
-            await self._parts.kernel.run(self._parts.write, writes)
+            await self.replay.write(writes)
         except (OSError, IndexError) as error:
             await self._parts.workshop.stop()
             message = f"the kernel refused a write: {error}; the maps are read back and mended"

@@ -97,7 +97,7 @@ class Core:
     async def mend(self) -> None:
         """See to it for ever that worker and responder run; what is missing is made by a change."""
         while True:
-            await asyncio.sleep(MEND_SECONDS)
+            await asyncio.sleep(MEND_SECONDS * self._changer.replay.patience)
             if {"store", "down"} & self.problems.keys():
                 continue
             if self._changer.keeper.unsaved:
@@ -167,6 +167,8 @@ class Core:
         problems += self.lookout.found.problems
         if self._changer.keeper.unsaved:
             problems.append(self._changer.keeper.unsaved)
+        if self._changer.replay.problem:
+            problems.append(self._changer.replay.problem)
         return Status(
             instance=parts.config.instance,
             version=__version__,
@@ -190,6 +192,7 @@ class Core:
             flows_expired=self.watcher.expired,
             worker_starts=parts.workshop.starts,
             responder_pid=parts.responding.pid,
+            replay=self._changer.replay.shown(),
             problems=tuple(problems),
             uplinks=self.lookout.found.uplinks,
             held=active.held,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from cloche.agent.disk import Attached
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Refusal
 from cloche.agent.wanted import Waiting
+from cloche.analysis.replay import Case
 from cloche.config import Config
 from cloche.errors import Finding
 from cloche.model.state import Event
@@ -63,6 +64,25 @@ class Compile(NamedTuple):
     attached: tuple[Attached, ...]
     detached: tuple[str, ...]
     less: bool = False
+
+
+class Rehearse(NamedTuple):
+    """What is to be asked of what was compiled last? Think for about so long, name at most so many packets.
+
+    ``active``: it is in force; else all but what follows the flip is written.
+    """
+
+    seconds: float
+    most: int
+    active: bool
+
+
+class Rehearsal(NamedTuple):
+    """Packets with the oracle's decisions, and how long they took in ms. ``done``: there are no more."""
+
+    cases: tuple[Case, ...]
+    ms: float
+    done: bool
 
 
 class Plan(NamedTuple):

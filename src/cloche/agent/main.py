@@ -65,7 +65,9 @@ async def run(config: Config) -> None:
     parts = await assemble(config)
     changer = Changer(parts)
     pulse = Pulse()
-    core = Core(parts, changer, Watcher(parts, changer.active.directory), pulse)
+    watcher = Watcher(parts, changer.active.directory)
+    changer.replay.tell = watcher.history.add
+    core = Core(parts, changer, watcher, pulse)
     server = Server(core)
     await server.rehearse()
     pulse.install()
@@ -78,7 +80,8 @@ async def run(config: Config) -> None:
             tasks = [group.create_task(part) for part in (core.act(), *watching)]
             await adopt(core, changer)
             core.lookout.looked.set()
-            forever = (core.mend(), core.remake(), core.know_host())
+            replaying = changer.replay.follow(changer.turn, changer.go_back)
+            forever = (core.mend(), core.remake(), core.know_host(), replaying)
             tasks += [group.create_task(part) for part in forever]
             core.guard.start(group)
             await serve(core, server, listen(config))

@@ -70,6 +70,21 @@ class Refusal(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class ShownReplay(msgspec.Struct, frozen=True):
+    """Replay since the agent started: generations that passed it, packets asked before they were active and
+    after, the time of worker and kernel for that in ms. ``budget_ms`` 0: it is off. ``waiting``: more of the
+    active generation is to be asked."""
+
+    budget_ms: float = 0.0
+    generations: int = 0
+    asked_before: int = 0
+    asked_after: int = 0
+    ms_before: float = 0.0
+    ms_after: float = 0.0
+    differences: int = 0
+    waiting: bool = False
+
+
 class Status(msgspec.Struct, frozen=True):
     """GET /v1/status. Times in ms or s as named; ``problems`` is what an operator should know.
 
@@ -108,6 +123,7 @@ class Status(msgspec.Struct, frozen=True):
     busy: str = ""
     done: int = 0
     total: int = 0
+    replay: ShownReplay = ShownReplay()
 
 
 class Show(StrEnum):
@@ -239,10 +255,11 @@ class RuleReference(msgspec.Struct, frozen=True):
 class FlowEvent(msgspec.Struct, frozen=True):
     """One line of GET /v1/flows. ``time`` in Unix seconds; names are empty for what is no endpoint.
 
-    ``kind`` is new, drop, closed, cut, lost (the ring was full: ``suppressed`` says how many), or repaired
-    (something in the kernel was altered from outside: ``detail`` says what was found). ``rule`` is the one
-    that decided: the denying one; of an allowed flow the receiver's, else the sender's. A packet that was
-    not read has neither addresses nor port; ``link`` is where it came in, when that is why.
+    ``kind`` is new, drop, closed, cut, lost (the ring was full: ``suppressed`` says how many), repaired
+    (something in the kernel was altered from outside: ``detail`` says what was found), or differs (replay
+    found the program to answer so, and the oracle otherwise). ``rule`` is the one that decided: the denying
+    one; of an allowed flow the receiver's, else the sender's. A packet that was not read has neither
+    addresses nor port; ``link`` is where it came in, when that is why.
     """
 
     time: float

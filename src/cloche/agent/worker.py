@@ -32,12 +32,15 @@ from cloche.agent.errands import (
     Plan,
     Propose,
     Refused,
+    Rehearsal,
+    Rehearse,
     Writes,
 )
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Mode
 from cloche.agent.overlay import overlay
 from cloche.agent.pipe import EndedError, Pipe
 from cloche.agent.refusals import as_refusal
+from cloche.agent.rehearsing import Rehearser
 from cloche.agent.wanted import (
     Hold,
     Kept,
@@ -96,6 +99,7 @@ class Worker:
         self._meaning = ""
         self._meant: tuple[tuple[Policy, ...], str] = (), meaning(())
         self._proposal: Proposal | None = None
+        self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.host.name, begin.generation)
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
         self._audits = Audits(begin.config.instance, self._compiler)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
@@ -200,6 +204,7 @@ class Worker:
         with without_collector(len(events)):
             change = self._compiler.update(events, anew=anew)
         elapsed = (time.perf_counter() - begin) * 1000
+        self._rehearser.note(events, change.writes)
         self._first = ()
         for key in errand.detached:
             del self._attached[key]
@@ -215,6 +220,7 @@ class Worker:
         digest = ""
         if found:
             writes, digest = self._audits.mend(found)
+            self._rehearser.note((), writes)
             yield from map(Writes, in_parts(writes))
         generation = self._compiler.tables.generation
         yield Audited(tuple(one.what for one in found), ended, generation, digest)
@@ -247,6 +253,10 @@ class Worker:
             changed(kept.hold.policies, policies_of(kept.world)) if kept.hold else (),
             missing(effective(kept.world, kept.hold), self._active) if kept.active else (),
         )
+
+    def rehearse(self, errand: Rehearse) -> Rehearsal:
+        """What to ask of what was compiled last."""
+        return self._rehearser.rehearse(errand, self._compiler.tables)
 
 
 def unheard(now: Iterable[Finding], before: Iterable[Finding]) -> Iterator[Finding]:
@@ -302,6 +312,8 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
                 yield from worker.compile(errand)
             case Audit():
                 yield from worker.audit(errand)
+            case Rehearse():
+                yield worker.rehearse(errand)
     except ClocheError as error:
         yield Refused(as_refusal(error))
     except OSError as error:

@@ -17,6 +17,7 @@ KIND_STYLES = {
     "closed": "dim",
     "lost": "bold yellow",
     "repaired": "bold yellow",
+    "differs": "bold red",
 }
 
 

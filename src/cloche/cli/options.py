@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from cloche.config import DEFAULT_INSTANCE, DEFAULT_POD_RANGES, DEFAULT_SERVICE_RANGES, Config, Loader, check
+from cloche.config import (
+    DEFAULT_INSTANCE,
+    DEFAULT_POD_RANGES,
+    DEFAULT_REPLAY_MS,
+    DEFAULT_SERVICE_RANGES,
+    Config,
+    Loader,
+    check,
+)
 from cloche.errors import Finding, InputError
 from cloche.model.address import Block, parse_block
 
@@ -62,6 +70,15 @@ Devices = Annotated[
         show_default="those that hold addresses or default routes, lo excepted",
     ),
 ]
+ReplayMs = Annotated[
+    float,
+    typer.Option(
+        "--replay-ms",
+        metavar="MS",
+        envvar="CLOCHE_REPLAY_MS",
+        help="How long a generation is replayed against its policies before it is active; 0: never.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 System = Annotated[
     bool, typer.Option("--system", help="List the sandbox's own endpoints (the resolver) too.")
@@ -73,6 +90,7 @@ def configuration(
     pods: Sequence[str] = (),
     services: Sequence[str] = (),
     devices: Sequence[str] = (),
+    replay_ms: float = DEFAULT_REPLAY_MS,
 ) -> Config:
     """The configuration that the options ask for. Raises InputError for one that cannot be."""
     config = Config(
@@ -81,6 +99,7 @@ def configuration(
         service_ranges=ranges("--service-cidr", services, DEFAULT_SERVICE_RANGES),
         loader=loader(),
         devices=tuple(sorted(set(devices))),
+        replay_ms=replay_ms,
     )
     check(config)
     return config

@@ -18,12 +18,13 @@ from cloche.cli.options import (
     Instance,
     Json,
     PodRanges,
+    ReplayMs,
     ServiceRanges,
     configuration,
     required,
 )
 from cloche.cli.places import find_pod
-from cloche.config import DEFAULT_INSTANCE, Config
+from cloche.config import DEFAULT_INSTANCE, DEFAULT_REPLAY_MS, Config
 from cloche.errors import ClocheError, MachineError, NotRunningError, TooBigError
 from cloche.orchestrators.sandbox import Manifest, World, build, read_noting
 
@@ -39,6 +40,7 @@ def up(
     watch: Annotated[
         bool, typer.Option("--watch", help="Apply the manifests again whenever a file of theirs changes.")
     ] = False,
+    replay_ms: ReplayMs = DEFAULT_REPLAY_MS,
     instance: Instance = DEFAULT_INSTANCE,
     json: Json = False,
 ) -> None:
@@ -50,7 +52,7 @@ def up(
 
     Example: cloche up -f examples/shop --detach
     """
-    config = configuration(instance, pod_cidr, service_cidr, devices)
+    config = configuration(instance, pod_cidr, service_cidr, devices, replay_ms)
     seen = watching.first_look(filename) if watch else {}
     manifests = read_telling(filename)
     world = build(manifests, config.pod_ranges, config.service_ranges)
@@ -247,6 +249,7 @@ def agent(
     pod_cidr: PodRanges,
     service_cidr: ServiceRanges,
     devices: Devices,
+    replay_ms: ReplayMs = DEFAULT_REPLAY_MS,
     instance: Instance = DEFAULT_INSTANCE,
 ) -> None:
     """Run an instance's agent in the foreground.
@@ -259,7 +262,7 @@ def agent(
     launch.require_root()
     from cloche.agent import main  # a server and the kernel's drivers: only this verb is one
 
-    config = configuration(instance, pod_cidr, service_cidr, devices)
+    config = configuration(instance, pod_cidr, service_cidr, devices, replay_ms)
     disk = Disk(config)
     kept = disk.load_config()
     if kept is None:

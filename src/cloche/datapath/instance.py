@@ -20,6 +20,7 @@ from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, Fl
 from cloche.datapath.links import Hook
 from cloche.datapath.readback import read_back
 from cloche.datapath.reconcile import CHUNK, Step, Writer
+from cloche.datapath.second import Second
 from cloche.datapath.settings import Settings, make_config
 from cloche.datapath.sweep import Sweeper
 from cloche.model.address import Address, Block
@@ -218,6 +219,10 @@ class Datapath:
         names = ("addresses", "prefixes", "services", "members", "links", "flows", "affinity", "fragments")
         maps = self._maps._asdict()
         return {name: (sum(1 for _ in maps[name].items()), maps[name].info.max_entries) for name in names}
+
+    def second(self) -> Second:
+        """A second instance of the program, which judges by another generation and leaves no trace."""
+        return Second(self._maps)
 
     def close(self) -> None:
         """Let go of the handles; what is pinned goes on working."""
