@@ -109,8 +109,8 @@ class Changer:
             return await self._with_worker(Propose(release=True), f"release of {held}")
 
     async def go_back(self, cause: str) -> Applied:
-        """Put the policies before the last change of policy in force until released, by what the kernel holds;
-        where none are kept, those in force anew. Raises as ``change``."""
+        """Put the policies before the last change of policy in force until released; where none are kept,
+        those in force anew, by what the kernel really holds. Raises as ``change``."""
         async with self.turn:
             await self._parts.workshop.stop()
             try:
