@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -145,11 +146,10 @@ def test_the_second_set_of_programs_goes_with_the_agent(tmp_path: Path) -> None:
 
 def own_programs(instance: Instance) -> set[int]:
     """The kernel's numbers of the programs that only the agent's process holds."""
-    held = set()
+    held: set[int] = set()
     for info in Path(f"/proc/{instance.pid()}/fdinfo").iterdir():
-        found = re.search(r"^prog_id:\s*(\d+)$", info.read_text(), re.MULTILINE)
-        if found:
-            held.add(int(found[1]))
+        with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+            held.update(map(int, re.findall(r"^prog_id:\s*(\d+)$", info.read_text(), re.MULTILINE)))
     pins = Path("/sys/fs/bpf/cloche", instance.config.instance, "programs")
     return held - {bpf.program_info(bpf.get_pinned(str(pin))).id for pin in pins.iterdir()}
 
