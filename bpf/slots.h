@@ -12,7 +12,9 @@
 #define UPDATE_NEW 1          /* BPF_NOEXIST */
 #define UPDATE_OLD 2          /* BPF_EXIST */
 /* How many that would give way are looked at for one that is gone or has expired. */
-#define SLOT_LOOKS 16
+#define SLOT_LOOKS 2
+/* How many bits that say "not open" of an open flow are mended on the way. */
+#define STALE_BITS 64
 /* The same when the whole table is full, and only an entry that goes makes room. */
 #define SLOT_LOOKS_FULL 128
 /* How many are looked at, whatever the bits say, before an open flow goes. */
@@ -109,6 +111,7 @@ STAGE int examine(__u32 slot, __u32 probing)
 	if (occupant == OCCUPANT_EXPIRED || (occupant == OCCUPANT_NONE && !search->full) ||
 	    (occupant == OCCUPANT_GIVES_WAY && probing)) {
 		search->found = slot;
+		search->occupied = occupant != OCCUPANT_NONE;
 		return 1;
 	}
 	if (search->second == NO_SLOT && (occupant == OCCUPANT_GIVES_WAY || (occupant == OCCUPANT_OPEN && probing)))
@@ -236,7 +239,8 @@ STAGE int seek(__u32 hand)
 	search->at = hand % search->count;
 	search->walked = 0;
 	search->looks = search->full ? SLOT_LOOKS_FULL : SLOT_LOOKS;
-	bpf_loop((search->count >> 6) + 2 + search->looks + SLOT_LOOKS, look_on, 0, 0);
+	if (!look_on(0, 0))
+		bpf_loop((search->count >> 6) + 2 + search->looks + STALE_BITS, look_on, 0, 0);
 	return search->found != NO_SLOT || search->second != NO_SLOT;
 }
 
@@ -246,13 +250,15 @@ INLINE __u32 take(struct search *search, struct owner *owner)
 	__u32 slot = search->found;
 	struct flow_key *key;
 
-	if (slot == NO_SLOT)
+	if (slot == NO_SLOT) {
 		slot = search->second;
-	else if (search->second != NO_SLOT)
+		search->occupied = 1;
+	} else if (search->second != NO_SLOT) {
 		release(search->second);
+	}
 	if (slot == NO_SLOT)
 		return NO_SLOT;
-	key = bpf_map_lookup_elem(&flow_slots, &slot);
+	key = search->occupied ? bpf_map_lookup_elem(&flow_slots, &slot) : 0;
 	if (key) {
 		struct flow *flow = bpf_map_lookup_elem(&flows, key);
 

@@ -90,15 +90,15 @@ def test_segments_of_the_right_size_are_not_told_anything(open_host: OpenHost, w
 def test_tcp_from_outside_finds_the_narrow_link(open_host: OpenHost, which: int) -> None:
     """The answer goes through the host's stack to whoever sent."""
     host = open_host
-    hosts(host)
-    promise_too_much(host, 2, which)
-    address, router = addresses_of(2)[which], HOST[which]
+    host.pod(3, mtu=NARROW)  # not another test's address: the host remembers what it was told of that one
+    promise_too_much(host, 3, which)
+    address, router = addresses_of(3)[which], HOST[which]
     length, options = (32, 128)[which], ("", "-6")[which]
     target = format_address(address)
     host.outside(lambda: run_ip(f"{options} route replace {target}/{length} via {router} dev eth0"))
     try:
         with (
-            host.inside(2, lambda: listen(address)) as listener,
+            host.inside(3, lambda: listen(address)) as listener,
             host.outside(lambda: connect(address)) as made,
         ):
             assert carried(listener, made) == AMOUNT
