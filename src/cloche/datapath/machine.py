@@ -19,7 +19,8 @@ from cloche.errors import MachineError
 BTF = Path("/sys/kernel/btf/vmlinux")
 IPV6 = Path("/proc/sys/net/ipv6")
 BPFFS = Path("/sys/fs/bpf")
-OLDEST = (6, 1)
+OLDEST, TESTED = (6, 1), (6, 6)
+"""From the one on it should work, from the other on the tests have run."""
 LIBBPF = "libbpf.so.1"
 _BPF_MAGIC = 0xCAFE4A11
 _TCX_INGRESS = 46
@@ -83,8 +84,10 @@ def _root() -> Found:
 
 
 def _kernel() -> Found:
-    here = os.uname().release
-    return Found(kernel_version() >= OLDEST, here, f"this kernel is {here}")
+    here, version = os.uname().release, kernel_version()
+    if OLDEST <= version < TESTED:
+        return Found(None, f"{here} is untested: the tests have run from {'.'.join(map(str, TESTED))} on")
+    return Found(version >= OLDEST, here, f"this kernel is {here}")
 
 
 def _btf() -> Found:
