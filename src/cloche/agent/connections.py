@@ -15,6 +15,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 128
 HEAD_SECONDS = 5.0
+MANY = 16
+"""Answers after which a connection that asks on gives way to a new one, if nobody else does."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -24,6 +26,7 @@ class BoundedProtocol(H11Protocol):
         super().__init__(*arguments, **named)  # type: ignore[arg-type]
         self._deadline: asyncio.TimerHandle | None = None
         self._stuck = False
+        self.answers = 0
         self.since = self.loop.time()
 
     @property
@@ -56,6 +59,7 @@ class BoundedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """As ``H11Protocol``: the next request has its own time."""
+        self.answers += 1
         self.since = self.loop.time()
         super().on_response_complete()
         if self.rank:  # the next one was there already
@@ -94,6 +98,6 @@ class BoundedProtocol(H11Protocol):
 
 
 def give_way(connections: Iterable[BoundedProtocol]) -> BoundedProtocol | None:
-    """Who makes room; None when all are being served."""
-    idle = [one for one in connections if one.rank < 2]
-    return min(idle, key=lambda one: (one.rank, one.since), default=None)
+    """Who makes room; None when all are being served, and none of them very often already."""
+    ready = [one for one in connections if one.rank < 2 or one.answers >= MANY]
+    return min(ready, key=lambda one: (one.rank, -one.answers * (one.rank == 2), one.since), default=None)
