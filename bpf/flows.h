@@ -250,10 +250,12 @@ INLINE void first_state(struct packet *p, enum opened by)
 	fresh->flags = flags;
 }
 
-/* Makes p->fresh, the flow's entry, into that of its translation and keeps it. */
+/* Makes p->fresh, the flow's entry, into that of its translation and keeps it, not in the flow's own place. */
 INLINE int remember_translation(struct packet *p, const struct config *settings)
 {
 	struct flow *fresh = &p->fresh;
+	__u32 flows_slot;
+	int held, kept;
 
 	fresh->flags = p->client_is_low ? 0 : FLOW_OPENED_BY_HIGH;
 	fresh->action = VERDICT_ALLOW;
@@ -262,7 +264,12 @@ INLINE int remember_translation(struct packet *p, const struct config *settings)
 	fresh->service_port = p->out.destination_port;
 	fresh->service = p->chosen.number;
 	fresh->epoch = p->chosen.epoch;
-	return remember(p, settings, &p->translation);
+	flows_slot = fresh->slot;
+	held = hold(flows_slot);
+	kept = remember(p, settings, &p->translation);
+	if (held)
+		release(flows_slot);
+	return kept;
 }
 
 INLINE void remember_affinity(struct packet *p)

@@ -50,6 +50,15 @@ INLINE int claim(struct flow_word *word, __u32 slot)
 	return !(__sync_fetch_and_or(&word->claimed, bit) & bit);
 }
 
+/* Claims a slot that is taken, so that nothing more is taken there; false when another CPU has it. */
+INLINE int hold(__u32 slot)
+{
+	__u32 index = slot >> 6;
+	struct flow_word *word = bpf_map_lookup_elem(&flow_words, &index);
+
+	return word && claim(word, slot);
+}
+
 INLINE void release(__u32 slot)
 {
 	__u32 index = slot >> 6;

@@ -12,8 +12,9 @@ from cloche.datapath.events import read_flows
 from cloche.datapath.layout import Age
 from cloche.datapath.sweep import Sweeper
 from cloche.datapath.testrun import SMALL
+from cloche.model.address import parse_address
 from cloche.model.flow import AGES_NS, SECOND
-from cloche.model.topology import UDP
+from cloche.model.topology import TCP, UDP
 from cloche.tables.schema import Put
 from frames import ACK, RST, SYN, Flow, tcp, udp
 
@@ -208,3 +209,14 @@ def test_the_whole_table_full(lab: Lab) -> None:
     lab.serve(WEB, UDP, [(lab.a.four, WEB)])
     assert lab.word_of(lab.b, udp(Flow(lab.b.four, SERVICE4))) == "flow-table-full"
     assert entries(lab, 60).keys() == others.keys()
+
+
+def test_a_translation_does_not_take_its_own_flows_place(lab: Lab) -> None:
+    """Where all others are open, the one that is just opening is not what makes room for its second entry."""
+    for number in range(QUOTA):
+        connect(lab, 1000 + number)
+    lab.serve(WEB, TCP, [(lab.b.four, 8080)])
+    lab.send(lab.a, tcp(Flow(lab.a.four, SERVICE4), SYN))
+    answer = lab.send(lab.b, tcp(Flow(lab.b.four, lab.a.four, 8080, 40000), SYN | ACK))
+    assert answer.frame[26:30] == parse_address(SERVICE4)[12:]
+    assert len(entries(lab, lab.a.number)) == QUOTA
