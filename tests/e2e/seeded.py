@@ -1,4 +1,4 @@
-"""A wrong compiler, seeded into a worker from outside: while a file exists, it writes allow for deny.
+"""A wrong compiler, seeded into a worker from outside: while a file exists, it means allow for deny.
 
 The worker is another process, so the seed is a ``sitecustomize`` that Python imports at its start.
 """
@@ -18,6 +18,7 @@ if any("cloche.agent" in word for word in sys.orig_argv):
     import msgspec
 
     from cloche.compiler.compile import Compiler
+    from cloche.tables.mirror import apply_write
     from cloche.tables.schema import Put
 
     right = Compiler.update
@@ -31,6 +32,9 @@ if any("cloche.agent" in word for word in sys.orig_argv):
             if isinstance(w, Put) and w.map == "cells" else w
             for w in change.writes
         )
+        for write in writes:
+            if isinstance(write, Put) and write.map == "cells":
+                apply_write(self.tables, write)
         return msgspec.structs.replace(change, writes=writes)
 
     Compiler.update = wrong

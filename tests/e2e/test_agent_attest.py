@@ -12,7 +12,7 @@ import pytest
 from cloche.agent.client import Client
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
-from cloche.datapath.pins import Maps, pin_directory, pinned_maps
+from cloche.datapath.pins import Maps, opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.model.address import Address, parse_address
 from cloche.tables.schema import AddressKey
@@ -39,11 +39,11 @@ class Running(NamedTuple):
 @pytest.fixture
 def up(host: Machine) -> Iterator[Running]:
     """Three pods, a service and a policy, reached over some changes so that numbers have a history."""
-    instance = host.instance(look_seconds=0.0)
+    instance = host.instance(look_seconds=0.0, replay_ms=0.0)
     with instance.start() as client:
         replace(client, WORLD.replace("{name: friend}", "{name: nobody}") + pod("gone"))
         replace(client, WORLD)
-        maps = pinned_maps(pin_directory(instance.config.instance))
+        maps = opened_maps(pin_directory(instance.config.instance))
         assert maps is not None
         try:
             yield Running(instance, client, maps)

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import pytest
 
 from cloche.agent.client import Client
+from cloche.config import Loader
 from cloche.datapath import bpf, devices, encode, links, namespaces
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS
-from cloche.datapath.pins import Maps, pin_directory, pinned_maps
+from cloche.datapath.pins import Maps, opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.model.address import parse_address
 from cloche.tables.schema import AddressKey
@@ -70,10 +71,10 @@ class Running(NamedTuple):
 def up() -> Iterator[Running]:
     """Three pods and a policy, looked after every half second; whatever a test alters is mended again."""
     with machine() as host:
-        instance = host.instance(look_seconds=0.5)
+        instance = host.instance(look_seconds=0.5, replay_ms=0.0)
         with instance.start() as client:
             replace(client, WORLD)
-            maps = pinned_maps(pin_directory(instance.config.instance))
+            maps = opened_maps(pin_directory(instance.config.instance))
             assert maps is not None
             try:
                 yield Running(instance, client, maps, addresses(client, "web")[0])
@@ -299,3 +300,18 @@ def test_nothing_altered_nothing_mended(host: Machine) -> None:
         wait_for(lambda: client.status().uptime_s > 4)
         assert client.status().repairs == 0
         assert client.status().generation == generation
+
+
+def test_filter_that_was_taken_off_is_put_back(host: Machine) -> None:
+    """Where programs are filters, the qdisc deleted under one is found: the program is there again."""
+    instance = host.instance(look_seconds=0.5, loader=Loader.CLSACT)
+    with instance.start() as client:
+        replace(client, WORLD)
+        link, web = endpoint(client, "web").link, addresses(client, "web")[0]
+        command = ["tc", "qdisc", "del", "dev", link, "clsact"]
+        namespaces.call_in(instance.host, lambda: subprocess.run(command, check=True))
+        wait_for(lambda: client.status().repairs > 0, SOON)
+        said = f"default/web: the program's filter was removed on {link}"
+        assert said in [event.detail for event in client.flows()]
+        assert instance.reaches("friend", web)
+        assert not instance.reaches("stranger", web, timeout=0.5)

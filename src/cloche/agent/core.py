@@ -154,6 +154,13 @@ class Core:
         """Put earlier policies in force, or release what is rolled back; returns once that is active."""
         return await self.want(request, "rollback")
 
+    async def go_back(self, cause: str) -> int:
+        """Undo what replay found wrong: maps that were altered from outside are mended (0), else the policies
+        before the last change come into force, until released: by that generation."""
+        if await self.guard.altered():
+            return 0
+        return (await self._changer.go_back(cause)).generation
+
     async def attest(self) -> Attested:
         """Whether the kernel holds exactly what the model asks for."""
         return await attest(self._parts, self._changer)

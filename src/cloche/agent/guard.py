@@ -128,6 +128,14 @@ class Guard:
     async def _step(self, step: Callable[[], list[Seen]]) -> None:
         self.tell([seen.what for seen in await self._parts.kernel.run(step)])
 
+    async def altered(self) -> bool:
+        """Compare the maps once, now; true when something was altered, and is mended. Raises ClocheError."""
+        while True:
+            audited = await self._changer.audit(AUDIT_SECONDS)
+            self.tell(audited.found)
+            if audited.found or audited.ended:
+                return bool(audited.found)
+
     async def maps(self) -> None:
         """Compare the maps for ever, slice by slice."""
         look = self._parts.config.look_seconds

@@ -80,7 +80,7 @@ async def run(config: Config) -> None:
             tasks = [group.create_task(part) for part in (core.act(), *watching)]
             await adopt(core, changer)
             core.lookout.looked.set()
-            replaying = changer.replay.follow(changer.turn, changer.go_back)
+            replaying = changer.replay.follow(changer.turn, core.go_back)
             forever = (core.mend(), core.remake(), core.know_host(), replaying)
             tasks += [group.create_task(part) for part in forever]
             core.guard.start(group)

@@ -196,7 +196,7 @@ class Replayer:
         for old in kept[:-REPORTS]:
             old.unlink(missing_ok=True)
 
-    async def follow(self, turn: asyncio.Lock, go_back: Callable[[str], Awaitable[object]]) -> None:
+    async def follow(self, turn: asyncio.Lock, go_back: Callable[[str], Awaitable[int]]) -> None:
         """Ask for ever what is left to ask of the active generation. ``turn``: held for each slice."""
         await self._loaded()
         while True:
@@ -224,21 +224,24 @@ class Replayer:
             self._wake.set()
         return compared.differences[0] if compared.differences else None
 
-    async def _undo(self, difference: Difference, go_back: Callable[[str], Awaitable[object]]) -> None:
-        """Report, and go back to the policies before; once only, as it may not be they that are wrong."""
+    async def _undo(self, difference: Difference, go_back: Callable[[str], Awaitable[int]]) -> None:
+        """Report, and go back to the policies before; once only, as it may not be they that are wrong. Where
+        the maps were altered from outside they are mended instead."""
         path = await self._report(difference)
         if difference.generation == self._went_back_to:
             log.error("replay: going back did not help; what is active stays", report=path)
             return
         self._mending = True
         try:
-            await go_back(f"replay: {difference.explain}")
+            went_back_to = await go_back(f"replay: {difference.explain}")
         except (ClocheError, OSError) as error:
             self.problem = f"{self.problem}; it could not be rolled back: {error}"
             log.error("replay: it could not be rolled back", error=str(error))
-        else:
-            self._went_back_to = await self._parts.kernel.run(lambda: self._parts.datapath.generation)
-            self.problem = f"{self.problem}; rolled back by generation {self._went_back_to}"
+            return
+        self._went_back_to = went_back_to
+        mended = "the maps were altered from outside and are mended"
+        how = f"rolled back by generation {went_back_to}" if went_back_to else mended
+        self.problem = f"{self.problem}; {how}"
 
 
 def _event(difference: Difference) -> FlowEvent:

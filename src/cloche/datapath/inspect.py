@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from cloche.config import Loader
 from cloche.datapath import bpf, devices, hooks, host, links, nft
 from cloche.datapath.links import Hook
 from cloche.datapath.namespaces import netns_name, netns_path
@@ -102,6 +103,8 @@ class Inspector:
 
     def _mend_hook(self, name: str, program: int, ifindex: int, where: Hook) -> str:
         """Put a program back where it belongs; what was wrong, empty when nothing was."""
+        if hooks.loader_of(self._instance) is Loader.CLSACT:
+            return self._mend_filter(name, program, ifindex, where)
         path = pin_directory(self._instance) / "links" / name
         if not path.exists():
             hooks.hook(self._instance, name, program, ifindex, where)
@@ -118,6 +121,14 @@ class Inspector:
             os.close(fd)
         hooks.hook(self._instance, name, program, ifindex, where)
         return "the program was detached"
+
+    def _mend_filter(self, name: str, program: int, ifindex: int, where: Hook) -> str:
+        """The same on kernels without TCX, where nothing holds a filter on its device. Of one that is there
+        its name is believed."""
+        if hooks.hooked(self._instance, name, ifindex):
+            return ""
+        hooks.hook(self._instance, name, program, ifindex, where)
+        return "the program's filter was removed"
 
     def routes(self, blocks: Iterable[Block] = ()) -> list[Seen]:
         """The routes of the ranges, and of these blocks, into the instance's pair."""
