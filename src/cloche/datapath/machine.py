@@ -20,7 +20,7 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 IPV6 = Path("/proc/sys/net/ipv6")
 BPFFS = Path("/sys/fs/bpf")
 OLDEST, TESTED = (6, 1), (6, 6)
-"""From the one on it should work, from the other on the tests have run."""
+"""From the one on crafted packets are tested (tests/kernel/kernel-6.1.json), from the other on everything."""
 LIBBPF = "libbpf.so.1"
 _BPF_MAGIC = 0xCAFE4A11
 _TCX_INGRESS = 46
@@ -86,7 +86,7 @@ def _root() -> Found:
 def _kernel() -> Found:
     here, version = os.uname().release, kernel_version()
     if OLDEST <= version < TESTED:
-        return Found(None, f"{here} is untested: the tests have run from {'.'.join(map(str, TESTED))} on")
+        return Found(None, f"{here}: before {'.'.join(map(str, TESTED))} only crafted packets were tested")
     return Found(version >= OLDEST, here, f"this kernel is {here}")
 
 
