@@ -205,6 +205,7 @@ STAGE int judge_outsider(struct __sk_buff *skb)
 	struct packet *p = this_packet();
 	struct config *settings = this_config();
 	__u16 protocol = skb->protocol;
+	__u32 ends[2];
 
 	if (!p || !settings)
 		return DECIDED;
@@ -212,18 +213,27 @@ STAGE int judge_outsider(struct __sk_buff *skb)
 	p->entry = ENTRY_STACK;
 	p->network = uplink_network;
 	if (protocol == swap16(ETH_P_IP)) {
-		__u32 source;
-
-		if (bpf_skb_load_bytes_relative(skb, 12, &source, 4, BPF_HDR_START_NET))
+		if (bpf_skb_load_bytes_relative(skb, 12, ends, 8, BPF_HDR_START_NET) ||
+		    bpf_skb_load_bytes_relative(skb, 9, &p->protocol, 1, BPF_HDR_START_NET))
 			return GO_ON;
-		map_ipv4(p->source.address, source);
+		map_ipv4(p->source.address, ends[0]);
+		map_ipv4(p->destination.address, ends[1]);
 	} else if (protocol != swap16(ETH_P_IPV6) ||
-		   bpf_skb_load_bytes_relative(skb, 8, p->source.address, 16, BPF_HDR_START_NET)) {
+		   bpf_skb_load_bytes_relative(skb, 8, p->wire.source, 32, BPF_HDR_START_NET) ||
+		   bpf_skb_load_bytes_relative(skb, 6, &p->protocol, 1, BPF_HDR_START_NET)) {
 		return GO_ON;
+	} else {
+		copy16(p->source.address, p->wire.source);
+		copy16(p->destination.address, p->wire.destination);
 	}
 	p->delivery = DELIVER_PASS;
 	if (!is_our_source(p))
 		return GO_ON;
+	/* Its ports are not read: the event tells of the addresses alone. */
+	look_up(p, &p->destination);
+	p->source.port = 0;
+	p->destination.port = 0;
+	p->parsed = 1;
 	deny(p, REASON_SPOOFED_ADDRESS);
 	report(EVENT_DROP);
 	count_reason(p);

@@ -124,10 +124,12 @@ struct packet {
 	__u8 parsed;              /* wire, source and destination are this packet's */
 	__u8 counted;             /* this packet opened a flow, or tried to */
 	__u8 tcp_header;          /* bytes */
-	__u8 unused;
+	__u8 by_receiver;         /* of a flow that the other side opened: told the other way round */
 	__u32 link;               /* ifindex; only when that is why the packet is not read */
 	__u32 segment;            /* payload of each segment that it will be cut into, 0: it is one */
 	__u32 mtu;                /* that it was too big for */
+	__u32 told_port;          /* of the flow's service, and its address, for events; 0: none */
+	__u8 told_service[16];
 	__u32 icmp;               /* type << 8 | code */
 	__u32 l4;                 /* where the upper header begins */
 	__u32 l4_length;          /* payload of IP from there on */
@@ -250,6 +252,8 @@ INLINE void begin(struct packet *p, const struct config *settings)
 	p->icmp = 0;
 	p->tcp_flags = 0;
 	p->rewritten = 0;
+	p->by_receiver = 0;
+	p->told_port = 0;
 	p->verdict = VERDICT_ALLOW;
 	p->reason = REASON_NONE;
 	p->delivery = DELIVER_NOWHERE;

@@ -33,6 +33,24 @@ INLINE int take_token(struct packet *p, const struct config *settings, struct ow
 	return 1;
 }
 
+/* The other end first. An ICMP flow's port is its type, whoever sends. */
+INLINE void turn_round(struct event *event)
+{
+	__u8 address[16];
+	__u32 endpoint = event->source_endpoint;
+	__u16 port = event->source_port;
+
+	copy16(address, event->source);
+	copy16(event->source, event->destination);
+	copy16(event->destination, address);
+	event->source_endpoint = event->destination_endpoint;
+	event->destination_endpoint = endpoint;
+	if (event->protocol == PROTOCOL_ICMP || event->protocol == PROTOCOL_ICMPV6)
+		return;
+	event->source_port = event->destination_port;
+	event->destination_port = port;
+}
+
 INLINE void describe(struct event *event, struct packet *p, __u32 kind)
 {
 	const struct question *asked = &p->asked;
@@ -56,7 +74,12 @@ INLINE void describe(struct event *event, struct packet *p, __u32 kind)
 		if (!p->sender)
 			event->source_endpoint = p->source.endpoint;
 	}
-	if (p->chosen.named) {
+	if (p->by_receiver)
+		turn_round(event);
+	if (p->told_port) {
+		copy16(event->service_address, p->told_service);
+		event->service_port = p->told_port;
+	} else if (p->chosen.named) {
 		copy16(event->service_address, p->wire.destination);
 		event->service_port = p->wire.destination_port;
 	}

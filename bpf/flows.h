@@ -321,6 +321,32 @@ STAGE int open_flow(void)
 	return GO_ON;
 }
 
+/* An event about a flow, told as its opener opened it. */
+INLINE void report_flow(struct packet *p, const struct flow *flow, __u32 kind)
+{
+	p->by_receiver = !sent_by_opener(p, flow);
+	if (flow->flags & FLOW_TRANSLATED) {
+		copy16(p->told_service, flow->service_address);
+		p->told_port = flow->service_port;
+	}
+	report(kind);
+	p->by_receiver = 0;
+}
+
+/* Asks policy about a live flow as its opener opened it. */
+INLINE void ask_about(struct packet *p, const struct flow *flow)
+{
+	if (flow->flags & FLOW_HAIRPIN)
+		ask_itself(p);
+	else if (sent_by_opener(p, flow))
+		ask(p, &p->source, &p->destination);
+	else
+		ask(p, &p->destination, &p->source);
+	p->asked.from_host = !!(flow->flags & FLOW_HOST);
+	p->asked.atom_index = atom_index(p, sent_by_opener(p, flow) ? p->destination.port : p->source.port, flow->icmp);
+	judge();
+}
+
 /* What policy says now of a flow that an older generation judged, in p->fresh, not yet kept when allowed. */
 STAGE int judge_again(void)
 {
@@ -334,16 +360,7 @@ STAGE int judge_again(void)
 	if (!flow)
 		return deny(p, REASON_INTERNAL);
 	__builtin_memcpy(&p->fresh, flow, sizeof(*flow));
-	if (p->fresh.flags & FLOW_HAIRPIN)
-		ask_itself(p);
-	else if (sent_by_opener(p, &p->fresh))
-		ask(p, &p->source, &p->destination);
-	else
-		ask(p, &p->destination, &p->source);
-	p->asked.from_host = !!(p->fresh.flags & FLOW_HOST);
-	p->asked.atom_index = atom_index(
-		p, sent_by_opener(p, &p->fresh) ? p->destination.port : p->source.port, p->fresh.icmp);
-	judge();
+	ask_about(p, &p->fresh);
 	turned = p->fresh.action == VERDICT_ALLOW;
 	p->fresh.action = p->asked.verdict;
 	p->fresh.reason = p->asked.reason;
@@ -366,7 +383,7 @@ STAGE int judge_again(void)
 	bpf_map_update_elem(&flows, &p->key, &p->fresh, UPDATE_OLD);
 	deny(p, p->asked.reason);
 	if (turned)
-		report(EVENT_CUT);
+		report_flow(p, &p->fresh, EVENT_CUT);
 	return DECIDED;
 }
 
@@ -400,7 +417,7 @@ INLINE void move_on(struct packet *p, struct flow *flow)
 	p->live_age = next;
 	p->live_seen = flow->seen_ns;
 	if (next == AGE_TCP_CLOSING && age != AGE_TCP_CLOSING)
-		report(EVENT_CLOSED);
+		report_flow(p, flow, EVENT_CLOSED);
 }
 
 /* A reply gets its service's address back as source, and what went to the reserved address turns back. */
@@ -426,6 +443,9 @@ INLINE int track(struct packet *p, const struct config *settings)
 
 	if (!flow || !is_live(flow, p->now, settings))
 		return open_flow();
+	/* A service's flow has these ports; whoever goes to its backend directly would be taken for it. */
+	if (unlikely(flow->flags & FLOW_TRANSLATED && !p->chosen.named && !is_from_front(p, flow)))
+		return deny(p, REASON_TRANSLATION_CLASH);
 	if (is_opening(p) && !(flow->age == AGE_TCP_OPENING && sent_by_opener(p, flow)))
 		return open_flow();
 	if (unlikely(READ_ONCE(flow->generation) != p->generation)) {
@@ -440,8 +460,11 @@ INLINE int track(struct packet *p, const struct config *settings)
 			p->live = 1;
 			p->live_age = flow->age;
 			p->live_seen = p->now;
-			p->asked.direction = flow->direction;
-			return deny(p, flow->reason);
+			/* Only so that the drop's event names its rule: what counts is in the entry. */
+			__builtin_memcpy(&p->fresh, flow, sizeof(*flow));
+			ask_about(p, &p->fresh);
+			p->asked.direction = p->fresh.direction;
+			return deny(p, p->fresh.reason);
 		}
 	}
 	turned_back = 0;

@@ -105,7 +105,9 @@ INLINE int choose_backend(struct packet *p, const struct config *settings, __u32
 	if (!count) {
 		deny(p, REASON_NO_BACKEND);
 		p->rewritten = 0;
-		p->delivery = DELIVER_BACK;
+		/* A reset is never answered (RFC 9293, 3.5.2). */
+		if (!(p->protocol == PROTOCOL_TCP && p->tcp_flags & TCP_RST))
+			p->delivery = DELIVER_BACK;
 		return DECIDED;
 	}
 	if (!take_last(p)) {

@@ -166,17 +166,16 @@ MUTANTS = {
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_wrong_program_is_found_before_activation(
-    rehearsed: Rehearsed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: str
+    rehearsed: Rehearsed, tmp_path: Path, mutant: str
 ) -> None:
     """A program with one seeded mistake in how it asks policy answers some packet of the first generation
     with a policy otherwise than the oracle."""
-    monkeypatch.setattr(build_bpf, "SOURCES", tmp_path / "bpf")
     shutil.copytree(build_bpf.ROOT / "bpf", tmp_path / "bpf")
     source = tmp_path / "bpf/policy.h"
     right, wrong = MUTANTS[mutant]
     assert right in source.read_text()
     source.write_text(source.read_text().replace(right, wrong))
-    build_bpf.build(tmp_path / "wrong.bpf.o")
+    build_bpf.build(tmp_path / "wrong.bpf.o", tmp_path / "bpf")
     rehearsed.second = Second(rehearsed.engine.loaded.maps, tmp_path / "wrong.bpf.o")
     rehearsed.change(WORLD, before=0, after=0)
     generation = rehearsed.prepare([Put(LID)])

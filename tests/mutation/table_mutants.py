@@ -24,8 +24,8 @@ RANGES = (
     ("UDP's ports are TCP's", "src/cloche/partition/ports.py", "UDP: SLOT_UDP, SCTP", "UDP: SLOT_TCP, SCTP"),
     ("except is forgotten", "src/cloche/partition/blocks.py",
      "if piece.block not in left_out:", "if True:"),
-    ("the shortest block counts", "src/cloche/partition/blocks.py", "for n in sorted(self._lengths, reverse=True)",
-     "for n in sorted(self._lengths)"),
+    ("the shortest block counts", "src/cloche/partition/blocks.py", "for n in sorted(self.lengths, reverse=True)",
+     "for n in sorted(self.lengths)"),
     ("a new block starts matched by nobody", "src/cloche/partition/blocks.py", "set(above.matched) if above else set()",
      "set()"),
 )  # fmt: skip

@@ -32,6 +32,7 @@ STRUCTS: dict[str, tuple[str, str]] = {
     "flow_slots": ("", "flow_key"),
     "owners": ("", "owner"),
     "fragments": ("fragment_key", "fragment"),
+    "fragment_slots": ("", "fragment_key"),
     "counters": ("", "counter"),
     "events": ("", "event"),
 }

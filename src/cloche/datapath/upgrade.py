@@ -25,7 +25,7 @@ _KEPT = ("counters", "reasons")
 """Maps whose layout never changes: programs of both layouts count in them until the last one is gone."""
 _LATE = ("flows", "affinity", "fragments")
 """What programs write, so that it is carried over once those of the old layout are gone."""
-_EARLY = frozenset(STRUCTS) - {*_LATE, *_KEPT, "flow_slots", "events"}
+_EARLY = frozenset(STRUCTS) - {*_LATE, *_KEPT, "flow_slots", "fragment_slots", "events"}
 _OPEN = (1).to_bytes(4, "little")
 
 

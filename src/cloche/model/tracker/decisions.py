@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cloche.model.flow import Decision, Delivery, Packet, Verdict
+from cloche.model.flow import Decision, Delivery, Packet, TcpFlag, Verdict
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
-from cloche.model.topology import Backend
+from cloche.model.topology import TCP, Backend
 
 DIRECTIONS = {
     Reason.EGRESS_NOT_ALLOWED: Direction.EGRESS,
@@ -28,6 +28,12 @@ def denied(packet: Packet, reason: Reason, delivery: Delivery = Delivery.NOWHERE
         source_port=packet.source_port,
         delivery=delivery,
     )
+
+
+def refused(packet: Packet) -> Decision:
+    """A service without backends refuses, and answers; a reset is never answered (RFC 9293, 3.5.2)."""
+    is_reset = packet.protocol == TCP and packet.tcp_flags & TcpFlag.RST
+    return denied(packet, Reason.NO_BACKEND, Delivery.NOWHERE if is_reset else Delivery.BACK)
 
 
 def passed(

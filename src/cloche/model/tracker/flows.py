@@ -27,6 +27,13 @@ class Carried(NamedTuple):
 def carry(world: World, tracker: Tracker, route: Route, now_ns: int) -> Carried:
     """Pass or deny one routed packet."""
     flow = tracker.flow(route.key, now_ns)
+    if (
+        flow is not None
+        and flow.front is not None
+        and route.front is None
+        and flow.front.side != route.sender
+    ):
+        return Carried(denied(route.on_wire, Reason.TRANSLATION_CLASH), tracker)
     again = is_plain_syn(route.judged) and not (
         flow is not None and flow.opener == route.sender and flow.age is Age.TCP_OPENING
     )

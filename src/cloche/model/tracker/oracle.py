@@ -10,7 +10,7 @@ import msgspec
 
 from cloche.model.address import Address, is_ipv4
 from cloche.model.evaluate import Answer, decide, evaluate, judge, question
-from cloche.model.flow import Decision, Delivery, Packet, Verdict
+from cloche.model.flow import Decision, Packet, Verdict
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.model.state import State
@@ -23,7 +23,7 @@ from cloche.model.topology import (
     Service,
     ServicePort,
 )
-from cloche.model.tracker.decisions import denied
+from cloche.model.tracker.decisions import denied, refused
 from cloche.model.tracker.routes import PORTED
 from cloche.model.tracker.world import Place, PlaceKind, ServiceView
 
@@ -171,7 +171,7 @@ def lawful(state: State, packet: Packet) -> frozenset[Lawful]:
         return frozenset({Lawful(None, denied(packet, Reason.NO_SERVICE))})
     backends = of_family(found[1], packet.destination)
     if not backends:
-        return frozenset({Lawful(None, denied(packet, Reason.NO_BACKEND, Delivery.BACK))})
+        return frozenset({Lawful(None, refused(packet))})
     return frozenset(Lawful(b, evaluate(state, towards(packet, b))) for b in backends)
 
 

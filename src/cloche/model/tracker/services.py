@@ -7,10 +7,10 @@ from typing import NamedTuple
 import msgspec
 
 from cloche.model.address import Address
-from cloche.model.flow import Age, Decision, Delivery, Packet, TcpFlag
+from cloche.model.flow import Age, Decision, Packet, TcpFlag
 from cloche.model.reasons import Reason
 from cloche.model.topology import TCP, Backend
-from cloche.model.tracker.decisions import denied
+from cloche.model.tracker.decisions import denied, refused
 from cloche.model.tracker.entries import (
     Affinity,
     AffinityKey,
@@ -85,7 +85,7 @@ def translate(world: World, tracker: Tracker, packet: Packet, now_ns: int) -> Tr
             return denied(packet, Reason.BACKEND_GONE)
     if backend is None:
         if not view.backends:
-            return denied(packet, Reason.NO_BACKEND, Delivery.BACK)
+            return refused(packet)
         affinity = AffinityKey(view.number, packet.network, packet.source)
         last = tracker.last_backend(affinity, view.affinity_seconds, now_ns)
         backend = last if last in view.backends else world.choose(packet, view)
