@@ -324,13 +324,17 @@ STAGE int open_flow(void)
 /* An event about a flow, told as its opener opened it. */
 INLINE void report_flow(struct packet *p, const struct flow *flow, __u32 kind)
 {
+	__u32 icmp = p->icmp;
+
 	p->by_receiver = !sent_by_opener(p, flow);
+	p->icmp = flow->icmp;
 	if (flow->flags & FLOW_TRANSLATED) {
 		copy16(p->told_service, flow->service_address);
 		p->told_port = flow->service_port;
 	}
 	report(kind);
 	p->by_receiver = 0;
+	p->icmp = icmp;
 }
 
 /* Asks policy about a live flow as its opener opened it. */

@@ -27,7 +27,7 @@ from cloche.model.address import parse_address
 from cloche.model.policy import Direction
 from cloche.model.reasons import Reason
 from cloche.tables.schema import Cell, Remove
-from frames import ACK, ARP, FIN, SYN, TCP, UDP, Flow, Link, echo, ethernet, tcp, udp
+from frames import ACK, ARP, FIN, RST, SYN, TCP, UDP, Flow, Link, echo, ethernet, tcp, udp
 
 EGRESS, INGRESS = Direction.EGRESS, Direction.INGRESS
 
@@ -115,6 +115,58 @@ def test_the_end_of_a_connection_is_told(lab: Lab, reader: EventReader) -> None:
     ):
         lab.send(pod, tcp(ends, flags))
     assert [EventKind(event.kind) for event in reader.read()] == [EventKind.NEW, EventKind.CLOSED]
+
+
+@pytest.mark.parametrize("closes", ["opener", "receiver"])
+def test_the_end_is_told_as_the_flow_was_opened(lab: Lab, reader: EventReader, closes: str) -> None:
+    """Whoever sends the last packet, the end has the opener as source and the service in front."""
+    lab.serve(WEB, TCP, [(lab.b.four, ALT)])
+    there = Flow(lab.a.four, parse_address(SERVICE4))
+    back = Flow(lab.b.four, lab.a.four, ALT, 40000)
+    lab.send(lab.a, tcp(there, SYN))
+    lab.send(lab.b, tcp(back, SYN | ACK))
+    lab.send(lab.a, tcp(there, ACK))
+    opened = only(reader)
+    lab.send(*((lab.a, tcp(there, RST)) if closes == "opener" else (lab.b, tcp(back, RST))))
+    closed = only(reader)
+    assert (opened.kind, closed.kind) == (EventKind.NEW, EventKind.CLOSED)
+    same = ("source", "source_port", "destination", "destination_port", "service_address", "service_port")
+    same += ("source_endpoint", "destination_endpoint")
+    assert [getattr(closed, name) for name in same] == [getattr(opened, name) for name in same]
+    assert (closed.destination, closed.destination_port) == (lab.b.four, ALT)
+    assert (closed.service_address, closed.service_port) == (parse_address(SERVICE4), WEB)
+
+
+def test_a_ping_that_its_reply_cuts_is_told_as_a_ping(lab: Lab, reader: EventReader) -> None:
+    """A flow judged again by its receiver's packet is told by the type that opened it, from its opener."""
+    lab.send(lab.a, echo(Flow(lab.a.four, lab.b.four)))
+    reader.read()
+    lab.isolate(lab.b, INGRESS, {})
+    lab.flip()
+    lab.send(lab.b, echo(Flow(lab.b.four, lab.a.four), reply=True))
+    cut = next(event for event in reader.read() if event.kind == EventKind.CUT)
+    assert (cut.source, cut.destination) == (lab.a.four, lab.b.four)
+    assert event_text(Directory(), cut, 0).port == "8/icmp"
+
+
+def test_each_drop_of_a_cut_flow_names_its_rule(lab: Lab, reader: EventReader) -> None:
+    """Not the first packet after the flip alone: later ones too say which set and rule deny."""
+    lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four)))
+    reader.read()
+    ingress = lab.isolate(lab.b, INGRESS, {(1, WEB_ATOM): Cell(DENY, rule=7)})
+    lab.flip()
+    for _ in range(2):
+        lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four)))
+    drops = [event for event in reader.read() if event.kind == EventKind.DROP]
+    assert [(event.ingress_set, event.ingress_rule) for event in drops] == [(ingress, 7)] * 2
+
+
+def test_a_spoof_from_outside_is_told_with_its_addresses(lab: Lab, reader: EventReader) -> None:
+    """What an uplink brings under an endpoint's address: the event says which, and towards whom."""
+    frame = ethernet(Link(bytes(6), bytes(6)), tcp(Flow(lab.a.four, parse_address(OUTSIDE4))))
+    assert lab.engine.run("from_uplink", frame, lab.devices[0]).reason is Reason.SPOOFED_ADDRESS
+    event = only(reader)
+    assert (event.source, event.destination, event.protocol) == (lab.a.four, parse_address(OUTSIDE4), TCP)
 
 
 def test_a_service_is_named(lab: Lab, reader: EventReader) -> None:

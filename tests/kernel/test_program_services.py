@@ -22,6 +22,7 @@ from cloche.datapath.layout import FlowKind
 from cloche.model.address import parse_address
 from cloche.model.flow import Delivery, Packet
 from cloche.model.policy import Direction
+from cloche.model.reasons import Reason
 from cloche.model.topology import HAIRPIN4, HAIRPIN6
 from cloche.model.tracker import choose_backend
 from cloche.tables.schema import MemberKey, Remove
@@ -39,6 +40,7 @@ from frames import (
     ip,
     packet_of,
     sctp,
+    split,
     tcp,
     udp,
 )
@@ -328,3 +330,29 @@ def test_a_known_backend_is_kept_when_the_list_is_empty_but_it_is_a_member(lab: 
     lab.serve(WEB, UDP, [], epoch=2)
     assert lab.word_of(lab.a, udp(to_service(lab))) == "b"
     assert lab.word_of(lab.a, udp(to_service(lab, by=1))) == "no-backend"
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_direct_flow_is_told_from_the_services(lab: Lab, protocol: int) -> None:
+    """From a port that the client's flow to a service has, its backend is not reached directly, and the
+    service's flow goes on; from another port it is."""
+    lab.serve(WEB, protocol, [(lab.b.four, ALT)])
+    make = (lambda flow: tcp(flow, SYN)) if protocol == TCP else udp
+    there, direct = Flow(lab.a.four, parse_address(SERVICE4)), Flow(lab.a.four, lab.b.four, 40000, ALT)
+    assert lab.word_of(lab.a, make(there)) == "b"
+    assert lab.word_of(lab.a, make(direct)) == "translation-clash"
+    assert lab.word_of(lab.a, make(direct._replace(source_port=40001))) == "b"
+    assert lab.word_of(lab.a, make(there)) == "b"
+    answer = tcp(direct.back(), SYN | ACK) if protocol == TCP else udp(direct.back())
+    source, *_ = split(delivered(lab.send(lab.b, answer), lab.a))
+    assert source == parse_address(SERVICE4)
+
+
+def test_a_reset_to_nobody_is_not_answered(lab: Lab) -> None:
+    """A service without backends refuses a connection, and lets a reset go unanswered."""
+    lab.serve(WEB, TCP, [], ipv6=0)
+    there = Flow(lab.a.four, parse_address(SERVICE4))
+    assert lab.send(lab.a, tcp(there, SYN)).delivery is Delivery.BACK
+    for flags in (RST, RST | ACK):
+        result = lab.send(lab.a, tcp(there, flags))
+        assert (result.reason, result.delivery) == (Reason.NO_BACKEND, Delivery.NOWHERE)
