@@ -35,8 +35,11 @@ upgrades: ## layout upgrades under traffic, killed at every step, with both load
 branches: ## which branches of the C program the attacks and kernel tests take (root, minutes)
 	$(PYTHON) tests/branches/run.py --write
 
-bench: ## speed against a bare veth pair and a bridge, measured here (root)
-	$(PYTHON) -m benchmarks
+bench: ## speed against a bare veth pair and a bridge, classification, the compiler; docs/results.md (root)
+	$(PYTHON) -m benchmarks --rules 1,1000,10000
+	$(PYTHON) -m benchmarks.classify
+	$(PYTHON) -m benchmarks.scale
+	$(PYTHON) -m benchmarks.page
 
 scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes
 	$(PYTHON) -m benchmarks.scale

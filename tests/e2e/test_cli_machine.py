@@ -85,8 +85,11 @@ def place(host: Machine) -> Iterator[Place]:
 @pytest.mark.parametrize(
     ("world", "said"),
     [
-        (KEPT % "203.0.113.77", "machine: error: 203.0.113.77/32: overlaps 203.0.113.0/24"),
-        (KEPT % "2001:db8::77", "2001:db8::77/128: overlaps 2001:db8::/64"),
+        (
+            KEPT % "203.0.113.77",
+            "<stdin>:2: error: status.podIPs: the address 203.0.113.77 of pod default/a overlaps 203.0.113.0/24",
+        ),
+        (KEPT % "2001:db8::77", "the address 2001:db8::77 of pod default/a overlaps 2001:db8::/64"),
         (KEPT % "203.0.113.1", "<stdin>:2: error: status.podIPs: default/a has 203.0.113.1"),
         (POD + SERVICE % "203.0.113.1", "<stdin>:8: error: spec.clusterIP: default/s has 203.0.113.1"),
         (POD + SERVICE % "2001:db8::1", "<stdin>:8: error: spec.clusterIP: default/s has 2001:db8::1"),

@@ -10,6 +10,7 @@ import time
 
 import msgspec
 
+from cloche.agent.blame import at_endpoints
 from cloche.agent.clashes import host_clashes, kept_addresses
 from cloche.agent.client import AgentError, Client, connect
 from cloche.agent.disk import Disk
@@ -47,7 +48,10 @@ def check_machine(config: Config, world: World) -> None:
     if clashes:
         raise InputError(clashes)
     kept = kept_addresses(world.objects, config.pod_ranges)
-    check_overlap(name, [*ranges, *map(host_block, kept)])
+    try:
+        check_overlap(name, [*ranges, *map(host_block, kept)])
+    except InputError as error:
+        raise InputError(at_endpoints(error.findings, pods)) from None
 
 
 def start(config: Config) -> Client:

@@ -94,8 +94,11 @@ def link_text(ifindex: int) -> str:
 
 def is_coming_or_going(instance: str, event: FlowEvent) -> bool:
     """True for what came in on a link of the instance's own that is not in force, such as
-    a new namespace's first neighbour discovery; whoever sends there is no endpoint yet or any more.
-    The reasons' counters have it."""
+    a new namespace's first neighbour discovery; whoever sends there is no endpoint yet or any more. Also for
+    what a namespace's own stack says from IPv6's unspecified address, or while it is closed, before it has
+    anything to say. The reasons' counters have it."""
+    if event.reason in (Reason.CLOSED.shown, Reason.MARTIAN.shown):
+        return not event.source_address
     if event.reason not in (Reason.UNKNOWN_LINK.shown, Reason.NO_GENERATION.shown):
         return False
     return event.link == instance or event.link.startswith((f"{instance}-", "#"))
