@@ -36,7 +36,7 @@ branches: ## which branches of the C program the attacks and kernel tests take (
 	$(PYTHON) tests/branches/run.py --write
 
 bench: ## speed against a bare veth pair and a bridge, classification, the compiler; docs/results.md (root)
-	$(PYTHON) -m benchmarks --rules 1,1000,10000
+	$(PYTHON) -m benchmarks --rules 2,1000,10000
 	$(PYTHON) -m benchmarks.classify
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.page
