@@ -44,8 +44,9 @@ bench: ## speed against a bare veth pair and a bridge, classification, the compi
 scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes
 	$(PYTHON) -m benchmarks.scale
 
-docs: ## write docs/cli.md, docs/kernels.md and docs/architecture.svg anew
+docs: ## write docs/cli.md, docs/kernels.md, docs/results.md and docs/architecture.svg anew
 	$(PYTHON) tools/generate.py
 	$(PYTHON) tools/cli_reference.py
 	$(PYTHON) tools/kernels.py
 	$(PYTHON) tools/draw.py
+	$(PYTHON) -m benchmarks.page

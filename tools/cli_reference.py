@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from cloche.cli.main import app
+from generated import ROOT, write_or_check
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/cli.md"
 HEAD = """# Command line
 
@@ -73,14 +71,7 @@ def paragraph_text(text: str) -> str:
 
 def main() -> int:
     """Write the page, or with ``--check`` say whether it is stale."""
-    text = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(text)
-        return 0
-    if PAGE.exists() and PAGE.read_text() == text:
-        return 0
-    print(f"{PAGE.relative_to(ROOT)} is stale: run make docs", file=sys.stderr)
-    return 1
+    return write_or_check(PAGE, page())
 
 
 if __name__ == "__main__":

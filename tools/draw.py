@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ast
 import re
-import sys
 import textwrap
 import tomllib
-from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-ROOT = Path(__file__).resolve().parents[1]
+from generated import ROOT, write_or_check
+
 DRAWING = ROOT / "docs/architecture.svg"
 WIDTH, MARGIN, GAP, LINE = 1120, 24, 12, 15
 CHARACTER = 6.1
@@ -138,14 +137,7 @@ def draw() -> str:
 
 def main() -> int:
     """Write the drawing, or with ``--check`` say whether it is stale."""
-    drawing = draw()
-    if "--check" not in sys.argv[1:]:
-        DRAWING.write_text(drawing)
-        return 0
-    if DRAWING.exists() and DRAWING.read_text() == drawing:
-        return 0
-    print(f"{DRAWING.relative_to(ROOT)} is stale: run make docs", file=sys.stderr)
-    return 1
+    return write_or_check(DRAWING, draw())
 
 
 if __name__ == "__main__":

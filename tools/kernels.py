@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 from cloche.datapath.doctor import TABLE
 from cloche.datapath.machine import OLDEST, TESTED, Feature
+from generated import ROOT, write_or_check
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/kernels.md"
 HEAD = """# What needs which kernel
 
@@ -43,14 +40,7 @@ def page() -> str:
 
 def main() -> int:
     """Write the page, or with ``--check`` say whether it is stale."""
-    text = page()
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(text)
-        return 0
-    if PAGE.exists() and PAGE.read_text() == text:
-        return 0
-    print(f"{PAGE.relative_to(ROOT)} is stale: run make docs", file=sys.stderr)
-    return 1
+    return write_or_check(PAGE, page())
 
 
 if __name__ == "__main__":
