@@ -76,7 +76,7 @@ INLINE __u8 first_age(const struct packet *p)
  * by a new flow) gives up its place. False when there is no room. */
 INLINE int remember(struct packet *p, const struct config *settings, struct flow_key *key)
 {
-	struct flow *old = bpf_map_lookup_elem(&flows, key);
+	struct flow *old = p->absent && key == &p->key ? 0 : bpf_map_lookup_elem(&flows, key);
 	__u32 before = old ? old->slot : NO_SLOT, open = p->fresh.age == AGE_TCP_OPEN, slot, i;
 	struct flow_key *place;
 	int failed;
@@ -391,16 +391,13 @@ STAGE int judge_again(void)
 	return DECIDED;
 }
 
-/* A live, allowed flow after one more packet. */
-INLINE void move_on(struct packet *p, struct flow *flow)
+/* The state of a live, allowed flow after one more packet; *after: its flags then. */
+INLINE __u8 next_age(const struct packet *p, const struct flow *flow, __u32 *after)
 {
-	__u32 by_opener = sent_by_opener(p, flow), flags = flow->flags, after = flags;
+	__u32 by_opener = sent_by_opener(p, flow), flags = flow->flags;
 	__u8 age = flow->age, next = age, tcp = p->tcp_flags;
 
-	if (age != AGE_TCP_CLOSING && flow->seen_ns != p->now)
-		flow->seen_ns = p->now;
-	if (!by_opener)
-		after |= FLOW_REPLIED;
+	*after = by_opener ? flags : flags | FLOW_REPLIED;
 	if (age == AGE_UDP && !by_opener)
 		next = AGE_UDP_REPLIED;
 	if (p->protocol == PROTOCOL_TCP) {
@@ -408,16 +405,36 @@ INLINE void move_on(struct packet *p, struct flow *flow)
 		    !(tcp & (TCP_SYN | TCP_RST)))
 			next = AGE_TCP_OPEN;
 		if (tcp & TCP_FIN)
-			after |= p->sender_is_low ? FLOW_FIN_LOW : FLOW_FIN_HIGH;
-		if ((after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH) || tcp & TCP_RST)
+			*after |= p->sender_is_low ? FLOW_FIN_LOW : FLOW_FIN_HIGH;
+		if ((*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH) || tcp & TCP_RST)
 			next = AGE_TCP_CLOSING;
 	}
+	return next;
+}
+
+/* Writes that into its entry. */
+INLINE void take_step(struct flow *flow, __u64 now, __u8 next, __u32 after)
+{
+	__u32 flags = flow->flags;
+	__u8 age = flow->age;
+
+	if (age != AGE_TCP_CLOSING && flow->seen_ns != now)
+		flow->seen_ns = now;
 	if (after != flags)
 		__sync_fetch_and_or(&flow->flags, after & ~flags);
 	if (next != age) {
 		flow->age = next;
 		mark_open(flow->slot, next == AGE_TCP_OPEN);
 	}
+}
+
+/* A live, allowed flow after one more packet. */
+INLINE void move_on(struct packet *p, struct flow *flow)
+{
+	__u32 after;
+	__u8 age = flow->age, next = next_age(p, flow, &after);
+
+	take_step(flow, p->now, next, after);
 	p->live_age = next;
 	p->live_seen = flow->seen_ns;
 	if (next == AGE_TCP_CLOSING && age != AGE_TCP_CLOSING)
@@ -445,6 +462,7 @@ INLINE int track(struct packet *p, const struct config *settings)
 	struct flow *flow = find_flow(p, &p->key);
 	__u32 again = 0, turned_back;
 
+	p->absent = !flow;
 	if (!flow || !is_live(flow, p->now, settings))
 		return open_flow();
 	/* A service's flow has these ports; whoever goes to its backend directly would be taken for it. */

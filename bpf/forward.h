@@ -81,9 +81,8 @@ STAGE int rewrite(struct __sk_buff *skb)
 	return GO_ON;
 }
 
-INLINE void count_reason(const struct packet *p)
+INLINE void count_reason(__u32 reason)
 {
-	__u32 reason = p->reason;
 	__u64 *count = bpf_map_lookup_elem(&reasons, &reason);
 
 	if (count)
@@ -142,22 +141,29 @@ INLINE int write_front(struct __sk_buff *skb, const struct packet *p, const stru
 	return bpf_skb_store_bytes(skb, 0, front.macs, FRONT_LENGTH, 0);
 }
 
+/* Its MAC and its gateway's follow each other as they do in a frame. What came from the stack has lost its hop
+ * there, or is the host's own. */
+INLINE int to_endpoint(struct __sk_buff *skb, const struct packet *p, const struct endpoint *endpoint, int takes_hop)
+{
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	if (takes_hop ? write_front(skb, p, endpoint) : bpf_skb_store_bytes(skb, 0, endpoint->mac, 12, 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect_peer(endpoint->ifindex, 0);
+}
+
 INLINE int deliver(struct __sk_buff *skb, struct packet *p, const struct config *settings)
 {
 	struct endpoint *endpoint;
 	__u32 number = p->to;
 
+	if (p->delivery == DELIVER_ENDPOINT) {
+		endpoint = bpf_map_lookup_elem(&endpoints, &number);
+		return endpoint ? to_endpoint(skb, p, endpoint, p->entry == ENTRY_ENDPOINT) : TC_ACT_SHOT;
+	}
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	switch (p->delivery) {
-	case DELIVER_ENDPOINT:
-		endpoint = bpf_map_lookup_elem(&endpoints, &number);
-		/* Its MAC and its gateway's follow each other as they do in a frame. What came from the stack has
-		 * lost its hop there, or is the host's own. */
-		if (!endpoint || (p->entry == ENTRY_ENDPOINT ? write_front(skb, p, endpoint)
-							     : bpf_skb_store_bytes(skb, 0, endpoint->mac, 12, 0)))
-			return TC_ACT_SHOT;
-		return bpf_redirect_peer(endpoint->ifindex, 0);
 	case DELIVER_STACK:
 		if (bpf_skb_store_bytes(skb, 0, settings->stack_mac, 6, 0))
 			return TC_ACT_SHOT;
