@@ -173,16 +173,19 @@ INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct co
 
 SEC("tc") int from_endpoint(struct __sk_buff *skb)
 {
-	struct packet *p = this_packet();
 	struct config *settings = this_config();
+	struct packet *p;
 	int action;
 
-	if (!p || !settings)
+	if (!settings)
 		return TC_ACT_SHOT;
 	if (is_waiting())
 		return PASS_ON;
-	if (likely(quick_packet(skb, p, settings, &action) == QUICK))
+	if (likely(quick_packet(skb, settings, &action) == QUICK))
 		return action;
+	p = this_packet();
+	if (!p)
+		return TC_ACT_SHOT;
 	begin(p, settings);
 	endpoint_packet(skb, p, settings);
 	return finish(skb, p, settings);

@@ -391,21 +391,28 @@ STAGE int judge_again(void)
 	return DECIDED;
 }
 
+/* What moves a flow's state on. */
+struct mover {
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 low;                 /* the low side sent it */
+};
+
 /* The state of a live, allowed flow after one more packet; *after: its flags then. */
-INLINE __u8 next_age(const struct packet *p, const struct flow *flow, __u32 *after)
+INLINE __u8 next_age(struct mover by, const struct flow *flow, __u32 *after)
 {
-	__u32 by_opener = sent_by_opener(p, flow), flags = flow->flags;
-	__u8 age = flow->age, next = age, tcp = p->tcp_flags;
+	__u32 flags = flow->flags, by_opener = (flags & FLOW_OPENED_BY_HIGH ? 0 : 1) == by.low;
+	__u8 age = flow->age, next = age, tcp = by.tcp_flags;
 
 	*after = by_opener ? flags : flags | FLOW_REPLIED;
 	if (age == AGE_UDP && !by_opener)
 		next = AGE_UDP_REPLIED;
-	if (p->protocol == PROTOCOL_TCP) {
+	if (by.protocol == PROTOCOL_TCP) {
 		if (age == AGE_TCP_OPENING && by_opener && flags & FLOW_REPLIED && tcp & TCP_ACK &&
 		    !(tcp & (TCP_SYN | TCP_RST)))
 			next = AGE_TCP_OPEN;
 		if (tcp & TCP_FIN)
-			*after |= p->sender_is_low ? FLOW_FIN_LOW : FLOW_FIN_HIGH;
+			*after |= by.low ? FLOW_FIN_LOW : FLOW_FIN_HIGH;
 		if ((*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH) || tcp & TCP_RST)
 			next = AGE_TCP_CLOSING;
 	}
@@ -431,8 +438,9 @@ INLINE void take_step(struct flow *flow, __u64 now, __u8 next, __u32 after)
 /* A live, allowed flow after one more packet. */
 INLINE void move_on(struct packet *p, struct flow *flow)
 {
+	struct mover by = {p->protocol, p->tcp_flags, !!p->sender_is_low};
 	__u32 after;
-	__u8 age = flow->age, next = next_age(p, flow, &after);
+	__u8 age = flow->age, next = next_age(by, flow, &after);
 
 	take_step(flow, p->now, next, after);
 	p->live_age = next;

@@ -60,7 +60,8 @@ def played(lab: Lab, ipv6: bool) -> tuple[list[tuple[object, ...]], object, obje
         lab.wait(0.001)
         answers.append(answer(lab.send(pod, packet)))
     maps = lab.engine.loaded.maps
-    return answers, sorted(maps.flows.items()), sorted(maps.reasons.items())
+    counts = {key: sum(memoryview(each).cast("Q")) for key, each in maps.reasons.items()}
+    return answers, sorted(maps.flows.items()), counts
 
 
 @FAMILIES

@@ -104,12 +104,12 @@ SHORT = (
     ("the short way leads to closed endpoints", "bpf/quick.h", "READ_ONCE(endpoint->state) == ENDPOINT_OPEN",
      "READ_ONCE(endpoint->state) != ENDPOINT_ABSENT"),
     ("the short way takes any source", "bpf/quick.h",
-     "!same16(seen.source, p->ipv6 ? sender->address6 : sender->address4)", "!seen.source[1]"),
+     "!same16(seen.source, seen.ipv6 ? sender->address6 : sender->address4)", "!seen.source[1]"),
     ("the short way takes the last hop", "bpf/quick.h", "seen.hops <= 1", "seen.hops < 1"),
-    ("the short way never judges again", "bpf/quick.h", "if (READ_ONCE(flow->generation) != generation)",
-     "if (READ_ONCE(flow->generation) > generation)"),
-    ("the short way is for DHCP servers too", "bpf/quick.h", "(p->ipv6 ? swap16(547) : swap16(67))",
-     "(p->ipv6 ? swap16(67) : swap16(547))"),
+    ("the short way never judges again", "bpf/quick.h", "if (READ_ONCE(flow->generation) != READ_ONCE(settings->generation))",
+     "if (READ_ONCE(flow->generation) > READ_ONCE(settings->generation))"),
+    ("the short way is for DHCP servers too", "bpf/quick.h", "(seen->ipv6 ? swap16(547) : swap16(67))",
+     "(seen->ipv6 ? swap16(67) : swap16(547))"),
 )  # fmt: skip
 SERVED = (
     ("a reply keeps the backend's port", "bpf/flows.h", "p->out.source_port = flow->service_port;",
