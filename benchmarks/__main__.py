@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import building, machine, paths, report, rounds, world
+from benchmarks import building, kept, machine, paths, report, rounds, world
 from benchmarks.cloche_way import cloche
 from benchmarks.paths import Way
 from benchmarks.rounds import Plan, Traffic
@@ -87,7 +87,7 @@ def main() -> int:
     made = report.report(described, plan, rates, _conditions(plan))
     report.show(made, console)
     if not (options.quick or options.no_save):
-        console.print(f"kept in {os.path.relpath(report.save(made))}", highlight=False)
+        kept.save_and_say("paths", made, console)
     return 0
 
 

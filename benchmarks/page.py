@@ -5,13 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
 
 from benchmarks import report, scale
 from benchmarks.classify.__main__ import Results as Classified
 from benchmarks.figures import Conclusion, Figure
+from benchmarks.kept import load
 from benchmarks.machine import Machine
 from benchmarks.report import Line, Report
 from benchmarks.rounds import Traffic
@@ -19,19 +17,7 @@ from benchmarks.rounds import Traffic
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURE = ROOT / "docs/results.md", ROOT / "docs/results.svg"
 BAR, GAP, LEFT, SCALE = 18, 6, 190, 380
-T = TypeVar("T")
 COLOURS = {True: "#1a73e8", False: "#9aa0a6"}
-
-
-def last(kind: str) -> Path:
-    """The newest saved run of a benchmark. Raises IndexError when there is none."""
-    return sorted(report.RESULTS.glob(f"{kind}-*.json"))[-1]
-
-
-def load(kind: str, of: type[T]) -> tuple[T, str]:
-    """The newest run, and the name of its file."""
-    path = last(kind)
-    return msgspec.json.decode(path.read_bytes(), type=of), path.name
 
 
 def on(machine: Machine, file: str, time: str) -> str:

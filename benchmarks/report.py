@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -15,7 +14,6 @@ from benchmarks.rounds import Plan, Rates, Traffic
 
 REFERENCE = "veth"
 GOAL = 0.95
-RESULTS = Path(__file__).resolve().parent / "results"
 TITLES = {
     Traffic.CRR: "connections",
     Traffic.RR: "exchanges",
@@ -72,14 +70,6 @@ def report(machine: Machine, plan: Plan, rates: Rates, conditions: tuple[str, ..
         conditions=conditions,
         lines=lines,
     )
-
-
-def save(made: Report, folder: Path = RESULTS) -> Path:
-    """Write the run as JSON and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"paths-{made.time[:19].replace(':', '').replace('-', '')}Z.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
 
 
 def show(made: Report, console: Console) -> None:
