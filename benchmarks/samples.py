@@ -53,7 +53,7 @@ class Sampled(msgspec.Struct, frozen=True):
     functions: tuple[Function, ...]
 
 
-class _Tally:
+class Tally:
     """Samples by function, and how long a unit took, over some rounds."""
 
     def __init__(self) -> None:
@@ -62,6 +62,7 @@ class _Tally:
 
     @property
     def ns(self) -> float:
+        """How long a unit took while sampling."""
         return mean(self.times)
 
     def of(self, name: str) -> tuple[float, float]:
@@ -70,7 +71,8 @@ class _Tally:
         return self.counts[name] * each, max(self.counts[name], 1) ** 0.5 * each
 
 
-def _name(line: str) -> tuple[str, int]:
+def read_line(line: str) -> tuple[str, int]:
+    """A function of perf's report, all of user space as one, and its samples. ValueError for other lines."""
     count, kind, symbol = line.split(None, 2)
     if kind == "[.]":
         return "the client and the server themselves", int(count)
@@ -80,7 +82,7 @@ def _name(line: str) -> tuple[str, int]:
     )
 
 
-def _sample(way: Way, traffic: Traffic, plan: Plan, program: Path, tally: _Tally) -> None:
+def _sample(way: Way, traffic: Traffic, plan: Plan, program: Path, tally: Tally) -> None:
     """One measurement, sampled. Raises SkippedError when perf cannot."""
     with tempfile.NamedTemporaryFile(prefix="cloche-perf-") as kept:
         record = ("perf", "record", "-q", "-e", "cpu-clock", "-F", str(PER_SECOND))
@@ -95,11 +97,11 @@ def _sample(way: Way, traffic: Traffic, plan: Plan, program: Path, tally: _Tally
     tally.times.append(1e9 * UNITS[traffic].size / rate)
     for line in told.splitlines():
         if line.strip():
-            name, count = _name(line)
+            name, count = read_line(line)
             tally.counts[name] += count
 
 
-def differences(reference: _Tally, tally: _Tally) -> tuple[Function, ...]:
+def differences(reference: Tally, tally: Tally) -> tuple[Function, ...]:
     """The functions in which the ways surely differ, the greatest difference first."""
     found = []
     for name in reference.counts.keys() | tally.counts.keys():
@@ -120,7 +122,7 @@ def sampled(
     reference, way = both
     if shutil.which("perf") is None:
         raise SkippedError("perf is not installed (Debian: linux-perf)")
-    tallies = {(one.name, kind): _Tally() for one in both for kind in kinds}
+    tallies = {(one.name, kind): Tally() for one in both for kind in kinds}
     for _ in range(ROUNDS):
         for kind in kinds:
             for one in both:
