@@ -20,6 +20,7 @@ from benchmarks import (
     kept,
     machine,
     paths,
+    redirecting,
     report,
     rounds,
     runtime,
@@ -68,6 +69,7 @@ def _peers() -> list[tuple[str, AbstractContextManager[Way]]]:
         ("iptables-nft", firewalls.iptables("nft", IPTABLES_RULES, PORT)),
         ("iptables-legacy", firewalls.iptables("legacy", IPTABLES_RULES, PORT)),
         ("nft set", firewalls.nft_set(PORT)),
+        (redirecting.REDIRECT, redirecting.redirect()),
     ]
 
 
@@ -118,7 +120,8 @@ def _conditions(plan: Plan, quick: bool) -> tuple[str, ...]:
         return every
     return (
         *every,
-        "the bridge judges nothing: no netfilter",
+        f"the bridge judges nothing: no netfilter; nor does {redirecting.REDIRECT}: it hands every "
+        "packet to the other end unseen, the least that any program on that hook takes",
         "routed, iptables, nft: one host forwards between two veth pairs and tracks connections; what is "
         "established is accepted by the first rule, the rule that allows the traffic is the last; the set "
         f"has {firewalls.SET_ELEMENTS:,} (source, destination, protocol, port)",

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from benchmarks import building, firewalls, paths, rounds, runtime, samples
+from benchmarks import building, firewalls, paths, redirecting, rounds, runtime, samples
 from benchmarks.cloche_way import cloche
 from benchmarks.paths import SkippedError, Way
 from benchmarks.rounds import PORT, Plan, Traffic
@@ -31,6 +31,7 @@ JUDGING: dict[str, Made] = {
 OPEN: dict[str, Made] = {
     "veth": paths.bare_veth,
     "bridge": paths.linux_bridge,
+    "redirect": redirecting.redirect,
     "routed": firewalls.routed,
 }
 
