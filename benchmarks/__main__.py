@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -155,6 +156,8 @@ def main() -> int:
     if os.geteuid() != 0:
         console.print("benchmarks make network namespaces: run them as root", style="red")
         return 2
+    for stopping in (signal.SIGINT, signal.SIGTERM):  # what was made is unmade, also when in the background
+        signal.signal(stopping, lambda *_: sys.exit(130))
     plan = _plan(options)
     notes = Notes(machine.describe(), _conditions(plan, options.quick))
     spare = os.sched_getaffinity(0) - {plan.client_cpu, plan.server_cpu}

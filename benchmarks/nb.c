@@ -149,6 +149,7 @@ static void serve(const struct sockaddr_storage *where, socklen_t length)
 {
 	int on = 1, listening = socket(where->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (listening < 0)
 		fail("socket");
 	setsockopt(listening, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
