@@ -98,10 +98,10 @@ def _spent(made: Report) -> Iterator[str]:
         "kernel's statistics of programs, in rounds of their own, less what an empty program seems to take. "
         "The rest of what is longer is the kernel's work around them: running a hook, redirecting, passing "
         f"another device; `{REDIRECT}` has that and nothing else. Allowed is what may be longer at "
-        f"{goals.GOAL}; to save is what is longer than that.\n"
+        f"{goals.GOAL}; a run may take what that leaves if as much is longer around it as on `{REDIRECT}`.\n"
     )
     yield "![What one unit of traffic takes](results-time.svg)\n"
-    yield "| For | Bare | Redirect | Cloche | Longer | Runs | Each | Programs | Rest | Allowed | To save |"
+    yield "| For | Bare | Redirect | Cloche | Longer | Allowed | Programs | Rest | Runs | Each | May take |"
     yield "|---|---|---|---|---|---|---|---|---|---|---|"
     for kind in Traffic:
         yield _time_row(made, kind)
@@ -112,6 +112,12 @@ def _spent(made: Report) -> Iterator[str]:
             f"| {hook.way} | one {UNITS[hook.traffic].name} | {hook.program} | {spread(hook.runs)} "
             f"| {spread(hook.ns, 0)} |"
         )
+    if made.spent.sampled:
+        yield (
+            "\nBy function of the kernel, sampled by the processor's clock, which takes time itself. Of each "
+            "traffic those that surely differ, the greatest difference first, with twice its standard error. "
+            "What runs with interrupts off is counted where they are on again."
+        )
     for one in made.spent.sampled:
         yield from _functions(one)
 
@@ -119,20 +125,21 @@ def _spent(made: Report) -> Iterator[str]:
 def _time_row(made: Report, kind: Traffic) -> str:
     bare, ours, own = _ns(made, REFERENCE, kind), _ns(made, TYPICAL, kind), _own(made, kind)
     hooks = [hook for hook in made.spent.hooks if (hook.way, hook.traffic) == (TYPICAL, kind)]
-    runs = sum(hook.runs.median for hook in hooks)
-    leaves = bare / goals.GOAL - bare
-    numbers = (bare, ours, ours - bare, own, ours - bare - own, leaves, max(ours - bare - leaves, 0))
-    words = [f"{number:,.0f}" for number in numbers]
-    words[3:3] = [f"{runs:.2f}", f"{own / runs:.0f}" if runs else ""]
-    words[1:1] = [f"{_ns(made, REDIRECT, kind):,.0f}" if REDIRECT in made.ways() else ""]
-    return f"| one {UNITS[kind].name} | {' | '.join(words)} |"
+    runs, allowed = sum(hook.runs.median for hook in hooks), bare / goals.GOAL - bare
+    redirect = _ns(made, REDIRECT, kind) if REDIRECT in made.ways() else None
+    each = f"{runs:.2f} | {own / runs:.0f}" if runs else " | "
+    may = f"{max(allowed - (redirect - bare), 0) / runs:.0f}" if redirect and runs else ""
+    alone = f"{redirect:,.0f}" if redirect else ""
+    return (
+        f"| one {UNITS[kind].name} | {bare:,.0f} | {alone} | {ours:,.0f} | {ours - bare:,.0f} "
+        f"| {allowed:,.0f} | {own:,.0f} | {ours - bare - own:,.0f} | {each} | {may} |"
+    )
 
 
 def _functions(one: Sampled) -> Iterator[str]:
     yield (
-        f"\nOne {UNITS[one.traffic].name} by function of the kernel, {one.samples:,} samples by the clock: "
-        f"{one.reference_ns:,.0f} ns on {one.reference}, {one.ns:,.0f} on {one.way} while sampling. "
-        "Those that surely differ, the greatest difference first, with twice its standard error:\n"
+        f"\nOne {UNITS[one.traffic].name}, {one.reference_ns:,.0f} ns on {one.reference} and {one.ns:,.0f} "
+        f"on {one.way} while sampled, {one.samples:,} samples:\n"
     )
     yield f"| Function | {one.reference} | {one.way} | Longer |\n|---|---|---|---|"
     for function in one.functions:
