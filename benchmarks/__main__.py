@@ -106,13 +106,16 @@ def _spent(ways: list[Way], plan: Plan, program: Path, tick: Callable[[], None])
 
 
 def _conditions(plan: Plan, quick: bool) -> tuple[str, ...]:
+    kinds = QUICK_KINDS if quick else tuple(Traffic)
     together = plan.client_cpu == plan.server_cpu
     every = (
         f"client and server share one processor ({plan.client_cpu})"
         if together
         else f"client on processor {plan.client_cpu}, server on {plan.server_cpu}",
         f"IPv4, MTU {paths.MTU}, TCP by {paths.congestion_control()}; "
-        + "; ".join(f"{report.TITLES[kind]}: {words}" for kind, words in rounds.EXPLAINED.items()),
+        + "; ".join(
+            f"{report.TITLES[kind]}: {words}" for kind, words in rounds.EXPLAINED.items() if kind in kinds
+        ),
         "Cloche: rules by identity, CIDR and port range, half of them on either end (one: on the server), "
         f"both ends judged; {world.OTHERS} more endpoints, {world.SERVICES} services; events on and read, "
         "counters on",

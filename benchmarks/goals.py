@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from benchmarks.figures import Conclusion, Figure, figure, ratios
+from benchmarks.figures import LEAST_ROUNDS, Conclusion, Figure, figure, ratios
 from benchmarks.rounds import Rates, Traffic
 
 REFERENCE = "veth"
@@ -74,9 +74,9 @@ def goals(rates: Rates) -> tuple[Goal, ...]:
 def at_most(found: Figure, goal: float = COST, margin: float = COST_MARGIN) -> Conclusion:
     """Met when the whole interval is at or below the goal, missed when it is above.
 
-    Undecided when the goal lies inside, or the interval is wider than ``margin``.
+    Undecided when the goal lies inside, the interval is wider than ``margin``, or the rounds are few.
     """
-    if found.high - found.low > margin:
+    if found.high - found.low > margin or found.rounds < LEAST_ROUNDS:
         return Conclusion.UNDECIDED
     if found.high <= goal:
         return Conclusion.MET

@@ -8,6 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import rounds
 from benchmarks.figures import Conclusion, Figure, figure, ratios
 from benchmarks.goals import REFERENCE, Goal, Ratio, comparisons, goals, is_ours
 from benchmarks.machine import Machine
@@ -129,6 +130,12 @@ def show(made: Report, console: Console) -> None:
         console.print(
             f"{TITLES[goal.traffic]}: {goal.what}: {goal.found.median:.3f}; the goal is {sign} {goal.goal}: "
             f"[{COLOURS[goal.conclusion]}]{goal.conclusion}[/]",
+            highlight=False,
+        )
+    for hook in made.spent.hooks:
+        console.print(
+            f"{hook.way}, one {rounds.UNITS[hook.traffic].name}: {hook.program} runs "
+            f"{hook.runs.median:.2f} times, {hook.ns.median:.0f} ns each",
             highlight=False,
         )
     for words in (*made.conditions, *(f"left out: {words}" for words in made.skipped)):

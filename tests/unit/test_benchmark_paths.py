@@ -59,6 +59,12 @@ def test_a_cost_is_met_by_the_whole_interval(low: float, high: float, expected: 
     assert at_most(Figure((low + high) / 2, low, high, 10)) is expected
 
 
+def test_a_few_rounds_decide_nothing() -> None:
+    """However narrow, an interval of five rounds meets and misses no goal."""
+    assert at_most(Figure(1.0, 1.0, 1.0, 5)) is Conclusion.UNDECIDED
+    assert Figure(1.0, 1.0, 1.0, 5).against(0.95) is Conclusion.UNDECIDED
+
+
 def test_goals_are_those_of_1000_rules_and_of_10000_against_1() -> None:
     """Each traffic has both goals: 0.94 of the bare pair misses 0.95, and 9600 / 9500 meets 1.02."""
     found = {(goal.traffic, goal.least): goal for goal in goals.goals(rates(SPEEDS))}
