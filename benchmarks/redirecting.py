@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.building import HERE, bpf_object
-from benchmarks.paths import MTU, Way, ip, namespaces
+from benchmarks.paths import MTU, SkippedError, Way, ip, namespaces
 from cloche.datapath.libbpf import ObjectFile
 from cloche.datapath.links import Hook, attach
 from cloche.datapath.namespaces import call_in
@@ -21,7 +21,10 @@ _HOST_MAC = "02:00:00:00:00:01"
 
 
 def _hook(device: int, to: int) -> int:
-    """The program on a device of this namespace, handing on to ``to``'s peer; the link. Raises OSError."""
+    """The program on a device of this namespace, handing on to ``to``'s peer; the link.
+
+    Raises SkippedError where the kernel has no such hook, OSError when it refuses the program.
+    """
     headers = [HERE.parent / "bpf" / "helpers.h"]
     with ObjectFile(bpf_object(HERE / "redirect.bpf.c", headers)) as opened:
         opened.set_constants({"to": to})
@@ -29,6 +32,8 @@ def _hook(device: int, to: int) -> int:
         (fd,) = opened.programs(("redirect",)).values()
     try:
         return attach(fd, device, Hook.INGRESS)
+    except OSError as error:
+        raise SkippedError(str(error)) from None
     finally:
         os.close(fd)
 
@@ -40,7 +45,7 @@ def _hook_both() -> list[int]:
 
 @contextmanager
 def redirect() -> Iterator[Way]:
-    """Two veth pairs as Cloche has them, every packet redirected, nothing judged. Raises OSError."""
+    """Two veth pairs as Cloche has them, every packet redirected, nothing judged. Raises SkippedError, OSError."""
     with namespaces("a", "b", "h") as (client, server, host), ExitStack() as links:
         for number, space in enumerate((client, server), 1):
             pair = f"link add v{number} address {_HOST_MAC} mtu {MTU} type veth"
