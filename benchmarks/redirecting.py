@@ -45,7 +45,10 @@ def _hook_both() -> list[int]:
 
 @contextmanager
 def redirect() -> Iterator[Way]:
-    """Two veth pairs as Cloche has them, every packet redirected, nothing judged. Raises SkippedError, OSError."""
+    """Two veth pairs as Cloche has them, every packet redirected, nothing judged.
+
+    Raises SkippedError where the kernel has no such hook.
+    """
     with namespaces("a", "b", "h") as (client, server, host), ExitStack() as links:
         for number, space in enumerate((client, server), 1):
             pair = f"link add v{number} address {_HOST_MAC} mtu {MTU} type veth"
