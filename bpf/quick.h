@@ -97,7 +97,6 @@ INLINE int take_glance(struct __sk_buff *skb, struct glance *seen)
 	}
 	seen->ports = *(__u32 *)l4;
 	seen->extent.rest = length;
-	seen->extent.segment = skb->gso_size;
 	seen->by.tcp_flags = 0;
 	if ((__s32)length < UDP_HEADER || length + seen->extent.headers + ETHERNET_LENGTH > skb->len)
 		return 0;
@@ -195,10 +194,16 @@ INLINE enum quick quick_packet(struct __sk_buff *skb, const struct config *setti
 	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end || !same6(ethernet->h_source, sender->mac) ||
 	    !same16(seen.source, seen.ipv6 ? sender->address6 : sender->address4))
 		return NOT_QUICK;
-	receiver = hinted(address_hint(sender->network, seen.destination), &number);
 	/* Whether it has the address is known by the flow, whose key has its incarnation. */
-	if (!receiver || is_longer(seen.extent, receiver->mtu))
+	receiver = hinted(address_hint(sender->network, seen.destination), &number);
+	if (!receiver)
 		return NOT_QUICK;
+	/* Only then, as it lies apart. */
+	if (receiver->mtu && seen.extent.headers + seen.extent.rest > receiver->mtu) {
+		seen.extent.segment = skb->gso_size;
+		if (is_longer(seen.extent, receiver->mtu))
+			return NOT_QUICK;
+	}
 	make_quick_key(&key, &seen, sender, receiver);
 	flow = bpf_map_lookup_elem(&flows, &key);
 	if (!flow || !track_quick(seen.by, flow, settings))
