@@ -173,18 +173,18 @@ INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct co
 
 SEC("tc") int from_endpoint(struct __sk_buff *skb)
 {
-	struct config *settings = this_config();
+	struct config *settings;
 	struct packet *p;
 	int action;
 
-	if (!settings)
-		return TC_ACT_SHOT;
 	if (is_waiting())
 		return PASS_ON;
-	if (likely(quick_packet(skb, settings, &action) == QUICK))
+	action = quick_packet(skb);
+	if (likely(action != NOT_QUICK))
 		return action;
+	settings = this_config();
 	p = this_packet();
-	if (!p)
+	if (!p || !settings)
 		return TC_ACT_SHOT;
 	begin(p, settings);
 	endpoint_packet(skb, p, settings);

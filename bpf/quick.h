@@ -10,7 +10,7 @@
 
 #define TCP_HEADER 20
 
-enum quick { NOT_QUICK, QUICK };
+#define NOT_QUICK 0x7fff       /* no program's action */
 
 /* What is read of a packet. On the stack, as the less memory is touched the better. */
 struct glance {
@@ -175,9 +175,10 @@ INLINE int track_quick(struct mover by, struct flow *flow, const struct config *
 	return 1;
 }
 
-/* QUICK: the packet is on its way, *action is the program's. */
-INLINE enum quick quick_packet(struct __sk_buff *skb, const struct config *settings, int *action)
+/* The program's action when the packet is on its way, else NOT_QUICK. A function of its own for its stack's sake. */
+STAGE int quick_packet(struct __sk_buff *skb)
 {
+	struct config *settings = this_config();
 	struct endpoint *sender, *receiver;
 	struct ethhdr *ethernet;
 	struct glance seen;
@@ -185,7 +186,7 @@ INLINE enum quick quick_packet(struct __sk_buff *skb, const struct config *setti
 	struct flow *flow;
 	__u32 number;
 
-	if (has_old_flows || settings->flags & CONFIG_QUICK_OFF || !take_glance(skb, &seen) || seen.hops <= 1)
+	if (!settings || has_old_flows || settings->flags & CONFIG_QUICK_OFF || !take_glance(skb, &seen) || seen.hops <= 1)
 		return NOT_QUICK;
 	sender = hinted(link_hint(skb->ifindex), &number);
 	if (!sender || sender->ifindex != skb->ifindex)
@@ -214,8 +215,7 @@ INLINE enum quick quick_packet(struct __sk_buff *skb, const struct config *setti
 	skb->cb[2] = number << 16;
 	skb->cb[3] = 0;
 	skb->cb[4] = 0;
-	*action = to_endpoint(skb, seen.ipv6, receiver, 1);
-	return QUICK;
+	return to_endpoint(skb, seen.ipv6, receiver, 1);
 }
 
 #endif
