@@ -14,7 +14,8 @@ from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
 from cloche.agent.residents import resolv_conf
 from cloche.agent.tally import Tally
-from cloche.datapath import hooks, ownership
+from cloche.datapath import faults, hooks, ownership
+from cloche.datapath.faults import Point
 from cloche.datapath.host import check_overlap, peer_name
 from cloche.errors import InputError, TooBigError
 from cloche.model.address import format_address, host_block
@@ -95,6 +96,7 @@ class Attachments:
             except OSError as error:
                 await self.remove([found.attachment.endpoint for found in added])
                 raise AgentError(f"{endpoint.key} cannot be attached: {error}") from error
+            faults.passing(Point.ATTACHED)
             self._attached[endpoint.key] = one
             added.append(one)
             self.tally.step()

@@ -10,6 +10,8 @@ from typing import TypeVar
 import msgspec
 
 from cloche.config import Config
+from cloche.datapath import faults
+from cloche.datapath.faults import Point
 from cloche.errors import ClocheError
 from cloche.model.address import Address
 from cloche.model.topology import Attachment
@@ -149,7 +151,9 @@ def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        faults.passing(Point.SAVING)
         beside.replace(path)
+        faults.passing(Point.SAVED)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloche.config import Loader
-from cloche.datapath import adoption, devices, hooks, host, loader, namespaces, ownership
+from cloche.datapath import adoption, devices, faults, hooks, host, loader, namespaces, ownership
 from cloche.datapath.events import Counter, EventReader, read_counters, read_flows, read_reasons
+from cloche.datapath.faults import Point
 from cloche.datapath.host import Change
 from cloche.datapath.inspect import Inspector
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
@@ -129,10 +130,15 @@ class Datapath:
         group = ownership.device_group(self.instance)
         try:
             ownership.create_namespace(self.instance, netns)
+            faults.passing(Point.NAMESPACE_MADE)
             ifindex = devices.create_endpoint_pair(name, netns, macs, mtu, group)
+            faults.passing(Point.DEVICE_MADE)
             hooks.hook(self.instance, _endpoint_hook(number), self._programs.from_endpoint, ifindex)
+            faults.passing(Point.HOOKED)
             devices.furnish(netns, addresses)
+            faults.passing(Point.FURNISHED)
             devices.set_up(name)
+            faults.passing(Point.DEVICE_UP)
             for block in self._outside(addresses):
                 devices.add_route(block, self.instance)
         except OSError:
@@ -147,6 +153,7 @@ class Datapath:
         """
         for block in self._outside(addresses):
             devices.delete_route(block, self.instance)
+        faults.passing(Point.UNROUTED)
         self._forget(attachment.number, self.netns_path(attachment.endpoint).name)
 
     def is_attached(self, attachment: Attachment) -> bool:
@@ -171,8 +178,10 @@ class Datapath:
         return [block for block in blocks if not any(r.covers(block) for r in self._ranges)]
 
     def _forget(self, number: int, netns: str) -> None:
-        ownership.delete_device(self.instance, host.endpoint_device(self.instance, number))
-        hooks.unhook(self.instance, _endpoint_hook(number))
+        if ownership.delete_device(self.instance, host.endpoint_device(self.instance, number)):
+            faults.passing(Point.DEVICE_DELETED)
+        if hooks.unhook(self.instance, _endpoint_hook(number)):
+            faults.passing(Point.UNHOOKED)
         ownership.remove_namespace(self.instance, netns)
 
     def write(self, writes: Iterable[Write], chunk: int = CHUNK) -> Iterator[Step]:

@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from cloche.datapath import devices, namespaces
+from cloche.datapath import devices, faults, namespaces
 from cloche.datapath.devices import Device
+from cloche.datapath.faults import Point
 from cloche.datapath.pins import pin_directory
 from cloche.errors import Finding, InputError
 
@@ -70,6 +71,7 @@ def create_namespace(instance: str, name: str) -> None:
     if namespaces.netns_path(name).exists():
         raise FileExistsError(f"there is a network namespace {name} already")
     _mark(instance, name).mkdir(parents=True, exist_ok=True)
+    faults.passing(Point.NAMESPACE_MARKED)
     namespaces.create(name)
 
 
@@ -78,6 +80,7 @@ def remove_namespace(instance: str, name: str) -> bool:
     if not is_own_namespace(instance, name):
         return False
     there = namespaces.remove(name)
+    faults.passing(Point.NAMESPACE_REMOVED)
     _mark(instance, name).rmdir()
     return there
 
