@@ -69,6 +69,7 @@ class Attachments:
         namespaces_left = [name for name in ownership.own_namespaces(instance) if name not in paths]
         for name in namespaces_left:
             ownership.remove_namespace(instance, name)
+        ownership.remove_etc(instance, paths)
         if strays or namespaces_left:
             log.warning("strays are removed", links=strays, namespaces=namespaces_left)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from cloche.datapath import devices, faults, namespaces
@@ -105,10 +105,10 @@ def remove_resolv_conf(instance: str, name: str) -> None:
             file.parent.rmdir()
 
 
-def remove_etc(instance: str) -> None:
-    """Remove every resolv.conf that the instance wrote."""
+def remove_etc(instance: str, kept: Collection[str] = ()) -> None:
+    """Remove every resolv.conf that the instance wrote, but for the namespaces that are ``kept``."""
     for folder in list(ETC.iterdir()) if ETC.is_dir() else []:
-        if folder.name.startswith(f"{instance}."):
+        if folder.name.startswith(f"{instance}.") and folder.name not in kept:
             remove_resolv_conf(instance, folder.name)
 
 
