@@ -4,23 +4,46 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from cloche.datapath.faults import Point
-from e2e.agent_lab import Machine
+from cloche.errors import NotRunningError
+from e2e.agent_lab import Machine, replace, wait_for
+from torture.census import census, census_of_kernel, leaked
+from torture.killing import Killing, worlds
+from torture.moments import Moments
 from torture.outcome import complaints
-from torture.points import AT_BIRTH, Fault, Killing, born, schedule
-from torture.running import ROOMY
+from torture.points import AT_BIRTH, Fault, Points, born, schedule
+from torture.running import ROOMY, armed
+
+KILLS = 6
+
+
+def nothing() -> None:
+    """Nobody watches."""
 
 
 def test_killed_at_each_point(host: Machine, random_seed: int) -> None:
     """At every fault point once: allowed packets and new connections go on without an agent, forbidden ones
     never arrive, the next agent has the tables of a fresh compile and what is there without a fault."""
-    killing = Killing(host.instance(capacity=ROOMY), schedule(1, random.Random(random_seed)), lambda: None)
-    totals = killing.run()
-    assert complaints(killing.outcomes.values(), totals.wrong) == []
-    assert killing.outcomes.keys() == set(Point) - set(AT_BIRTH)
-    for outcome in killing.outcomes.values():
+    killing = Killing(host.instance(capacity=ROOMY))
+    points = Points(killing)
+    totals = killing.run(points.rounds(schedule(1, random.Random(random_seed))), nothing)
+    assert complaints(points.outcomes.values(), totals.wrong) == []
+    assert points.outcomes.keys() == set(Point) - set(AT_BIRTH)
+    for outcome in points.outcomes.values():
         assert min(outcome.sent, outcome.tried, outcome.forbidden) > 100, outcome
     assert totals.passers == 2
+
+
+def test_killed_at_random_moments(host: Machine, random_seed: int) -> None:
+    """The same at any moment, most of them in the middle of changes."""
+    killing = Killing(host.instance(capacity=ROOMY))
+    moments = Moments(killing, random.Random(random_seed))
+    totals = killing.run(moments.rounds(KILLS), nothing)
+    assert complaints([moments.outcome], totals.wrong) == []
+    assert moments.outcome.rounds == KILLS
+    assert moments.outcome.tried > 1000
 
 
 def test_killed_while_it_is_made(host: Machine) -> None:
@@ -28,3 +51,21 @@ def test_killed_while_it_is_made(host: Machine) -> None:
     outcomes = list(born(host.instance(), [Fault(point, 3) for point in AT_BIRTH]))
     assert complaints(outcomes) == []
     assert sum(outcome.restarts for outcome in outcomes) == 2
+
+
+def test_half_made_pods_leave_nothing(host: Machine) -> None:
+    """Killed when two pods are attached and only the process knew: device, namespace, route and resolv.conf
+    of both are gone after the next start."""
+    instance = host.instance()
+    first, second, _addresses = worlds(instance)
+    with instance.start() as client:
+        replace(client, first)
+        before = census(instance)
+    instance.kill()
+    client = armed(instance, "attached:2")
+    assert client is not None
+    with client, pytest.raises(NotRunningError):
+        replace(client, second)
+    assert leaked(census_of_kernel(instance), before)["namespace"] == 2
+    with instance.start():
+        wait_for(lambda: leaked(census(instance), before) == {})

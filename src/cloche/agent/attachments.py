@@ -70,8 +70,10 @@ class Attachments:
         for name in namespaces_left:
             ownership.remove_namespace(instance, name)
         ownership.remove_etc(instance, paths)
-        if strays or namespaces_left:
-            log.warning("strays are removed", links=strays, namespaces=namespaces_left)
+        routes = datapath.forget_routes(address for one in present for address in one.addresses)
+        if strays or namespaces_left or routes:
+            found = {"links": strays, "namespaces": namespaces_left, "routes": list(map(str, routes))}
+            log.warning("strays are removed", **found)
 
     def all(self) -> tuple[Attached, ...]:
         """Everyone who is attached."""

@@ -30,6 +30,8 @@ from cloche.model.topology import DEFAULT_MTU, Attachment
 from cloche.tables.schema import Capacity, Tables, Write
 
 _STACK, _MARK = "stack", "mark"
+_WHOLE = 128
+"""The length of a block that is one address, of either family."""
 
 
 class Datapath:
@@ -174,8 +176,17 @@ class Datapath:
         return sorted(int(number, 16) for number in found)
 
     def _outside(self, addresses: Sequence[Address]) -> list[Block]:
-        blocks = (Block(address, 128) for address in addresses)
+        blocks = (Block(address, _WHOLE) for address in addresses)
         return [block for block in blocks if not any(r.covers(block) for r in self._ranges)]
+
+    def forget_routes(self, kept: Iterable[Address]) -> list[Block]:
+        """Remove routes to single addresses that ``attach_endpoint`` made for endpoints which nobody knows
+        any more; ``kept`` are the addresses of all others. Those that were removed."""
+        there = (block for block in devices.blocks_to(self.instance) if block.length == _WHOLE)
+        strays = sorted(set(there) - set(self._outside(tuple(kept))) - set(self._ranges), key=str)
+        for block in strays:
+            devices.delete_route(block, self.instance)
+        return strays
 
     def _forget(self, number: int, netns: str) -> None:
         if ownership.delete_device(self.instance, host.endpoint_device(self.instance, number)):
