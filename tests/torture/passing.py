@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from cloche.datapath import namespaces
-from torture.wire import PORT, Passers
+from torture.wire import ASKS, MARK, PACKET, PORT, Passers
 
 if TYPE_CHECKING:
     from torture.traffic import Traffic
@@ -18,8 +18,8 @@ LOOK_SECONDS = 0.004
 SEND_SECONDS = 0.002
 AT_ONCE = 8
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-FIRST = 1000
-"""Their packets' ways begin here: none of them is allowed."""
+FIRST_PASSER = 1000
+"""The numbers of their packets' ways begin here."""
 
 
 class Coming:
@@ -27,10 +27,13 @@ class Coming:
 
     def __init__(self, traffic: Traffic, passers: Passers, number: int) -> None:
         self._traffic, self._passers = traffic, passers
-        self._index = FIRST + number
+        self._index = FIRST_PASSER + number
+        self._numbers: dict[str, int] = {}
         self._there: dict[str, list[socket.socket]] = {}
         self.met: set[str] = set()
         """Those from which something was really sent."""
+        self.heard: set[int] = set()
+        """The numbers of those that were heard."""
         path = namespaces.netns_path(passers.source)
         self._senders = {
             kind: namespaces.call_in(path, lambda kind=kind: socket.socket(kind, socket.SOCK_DGRAM))
@@ -67,6 +70,7 @@ class Coming:
                 self._traffic.watch(one, lambda one=one: self._came(one))
                 made.append(one)
             self._there[name] = made
+            self._numbers.setdefault(name, len(self._numbers))
 
     def _came(self, one: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -79,7 +83,7 @@ class Coming:
         for name in self._names[:AT_ONCE]:
             for one in self._there.get(name, ()):
                 for sink in self._passers.sinks:
-                    if (":" in sink) == (one.family == socket.AF_INET6) and self._send(one, sink):
+                    if (":" in sink) == (one.family == socket.AF_INET6) and self._send(one, sink, name):
                         self.met.add(name)
         del self._names[:AT_ONCE]
         for _ in range(min(AT_ONCE, len(self._passers.addresses))):
@@ -87,12 +91,13 @@ class Coming:
             self._send(self._senders[socket.AF_INET6 if ":" in address else socket.AF_INET], address)
         return SEND_SECONDS
 
-    def _send(self, one: socket.socket, address: str) -> bool:
+    def _send(self, one: socket.socket, address: str, name: str = "") -> bool:
         """False when the namespace has no way out yet; then it is no packet."""
-        raw = self._traffic.forbidden(self._index)
+        round_, tally = len(self._traffic.rounds) - 1, self._traffic.tally
+        number = self._numbers[name] if self._passers.allowed else next(self._traffic.numbers)
         try:
-            one.sendto(raw, (address, PORT))
+            one.sendto(PACKET.pack(MARK, ASKS, self._index, round_, number), (address, PORT))
         except OSError:
-            self._traffic.tally.forbidden -= 1
             return False
+        tally.forbidden += not self._passers.allowed
         return True

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable
 
 from torture.flows import LATE_SECONDS, Line, Question, family, opened, sent_again
-from torture.passing import Coming
+from torture.passing import FIRST_PASSER, Coming
 from torture.wire import ANSWERS, ASKS, MARK, PACKET, PORT, Open, Tally, Totals, Way
 
 FORBIDDEN_SECONDS = 0.3
 NAMED = 20
-FIRST_PORT, PORTS = 8000, 3400
+FIRST_PORT, PORTS = 7001, 2800
 Key = tuple[int, int, int]
 
 
@@ -123,7 +123,10 @@ class Traffic:
         if len(raw) != PACKET.size or raw[:4] != MARK:
             return None
         _mark, of, index, round_, number = PACKET.unpack(raw)
-        if index >= len(self.asked.ways) or not self.asked.ways[index].allowed:
+        if index >= FIRST_PASSER and self.asked.passers[index - FIRST_PASSER].allowed:
+            self.coming[index - FIRST_PASSER].heard.add(number)
+            return None
+        if index >= FIRST_PASSER or not self.asked.ways[index].allowed:
             self.rounds[round_].arrived += 1
             self.say(f"arrived: packet {number} of {self.named(index)}")
             return None
@@ -134,8 +137,8 @@ class Traffic:
 
     def named(self, index: int) -> str:
         """A way in words."""
-        if index >= len(self.asked.ways):
-            return f"those who come and go ({index})"
+        if index >= FIRST_PASSER:
+            return f"{self.asked.passers[index - FIRST_PASSER].prefix}..."
         way = self.asked.ways[index]
         return f"{way.source} to {way.address}"
 
@@ -279,5 +282,6 @@ class Traffic:
             self.rounds[round_].lost += 1
             what = "an answer" if kind == ANSWERS else "a packet"
             self.say(f"lost: {what} ({number}) of {self.named(index)}, sent at {when - self.started:.3f} s")
-        passers = sum(len(one.met) for one in self.coming)
-        return Totals(self.rounds, self.wrong, round(self._longest_gap * 1000, 1), passers)
+        sent_from = [len(one.met) for one in self.coming]
+        heard = [len(one.heard) for one in self.coming]
+        return Totals(self.rounds, self.wrong, round(self._longest_gap * 1000, 1), sent_from, heard)

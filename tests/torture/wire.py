@@ -31,16 +31,18 @@ class Way(NamedTuple):
 
 
 class Passers(NamedTuple):
-    """Pods that come and go, none of which may be heard or reached: their namespaces begin with ``prefix``.
+    """Pods that come and go; their namespaces begin with ``prefix``.
 
     Each sends to the ``sinks`` (addresses) from its first moment on; from ``source`` everything is sent to
-    all ``addresses``, whoever has them by then.
+    all ``addresses``, whoever has them by then. None of it may arrive, unless they are ``allowed``: then each
+    of them should be heard.
     """
 
     prefix: str
     source: str
     sinks: tuple[str, ...]
-    addresses: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
+    allowed: bool = False
 
 
 class Open(NamedTuple):
@@ -50,7 +52,7 @@ class Open(NamedTuple):
     passers: tuple[Passers, ...] = ()
     every: float = 0.002
     """Seconds between two packets of a steady flow."""
-    anew_every: float = 0.02
+    anew_every: float = 0.025
     """Seconds between two new flows of a way."""
 
 
@@ -79,9 +81,11 @@ class Tally(msgspec.Struct):
 
 class Totals(msgspec.Struct):
     """The rounds, and the first few things that went wrong, in words. ``longest_gap_ms``: how long the
-    sender itself was kept from running; ``heard``: passers from which forbidden packets were sent."""
+    sender itself was kept from running. Of each kind of passers, ``sent_from``: from how many something was
+    sent; ``heard``: how many of the allowed ones were heard."""
 
     rounds: list[Tally]
     wrong: list[str]
     longest_gap_ms: float
-    passers: int
+    sent_from: list[int]
+    heard: list[int]

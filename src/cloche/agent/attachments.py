@@ -14,7 +14,7 @@ from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
 from cloche.agent.residents import resolv_conf
 from cloche.agent.tally import Tally
-from cloche.datapath import faults, hooks, ownership
+from cloche.datapath import faults, hooks, ownership, sweep
 from cloche.datapath.faults import Point
 from cloche.datapath.host import check_overlap, peer_name
 from cloche.errors import InputError, TooBigError
@@ -30,7 +30,8 @@ class Attachments:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._attached: dict[str, Attached] = {}
-        self._incarnation = 0
+        self._incarnation = self._settled = 0
+        """The highest incarnation given out, and that up to which all who have one are attached or gone."""
         self.tally = Tally()
         self._saved: Ledger | None = None
 
@@ -40,6 +41,7 @@ class Attachments:
         self._incarnation, self._saved = ledger.incarnation, ledger
         found = await self._parts.kernel.run(self._sort, ledger)
         self._attached = {one.attachment.endpoint: one for one in found}
+        self._settled = self._incarnation
         return ledger
 
     def _sort(self, ledger: Ledger) -> list[Attached]:
@@ -79,6 +81,11 @@ class Attachments:
         """Everyone who is attached."""
         return tuple(self._attached.values())
 
+    def incarnations(self) -> sweep.Attached:
+        """Whose flows are of use; of endpoints that are being attached nothing is said."""
+        there = frozenset(one.attachment.incarnation for one in self._attached.values())
+        return sweep.Attached(there, self._settled)
+
     def has(self, one: Attached) -> bool:
         """True while it is attached, and not another one of its name."""
         return self._attached.get(one.attachment.endpoint) is one
@@ -104,6 +111,7 @@ class Attachments:
             added.append(one)
             self.tally.step()
         self.tally.end()
+        self._settled = self._incarnation
         return tuple(added)
 
     async def check(self, endpoints: Sequence[Endpoint]) -> None:

@@ -70,6 +70,7 @@ async def run(config: Config) -> None:
     changer = Changer(parts)
     pulse = Pulse()
     watcher = Watcher(parts, changer.active.directory)
+    watcher.attached = changer.attachments.incarnations
     changer.replay.tell = watcher.history.add
     core = Core(parts, changer, watcher, pulse)
     server = Server(core)
