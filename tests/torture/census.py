@@ -6,6 +6,7 @@ import ctypes
 import os
 import re
 import struct
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ from cloche.datapath.bpf import Command
 from cloche.datapath.pins import pin_directory
 from e2e.agent_lab import Instance
 
+SETTLED_SECONDS = 0.15
 FDS = ("map_id", "prog_id", "link_id")
 _MAP_IDS_AT = 52
 """``nr_map_ids`` and ``map_ids`` in ``struct bpf_prog_info`` (linux/bpf.h)."""
@@ -26,6 +28,25 @@ def census(instance: Instance) -> Counter[str]:
     """Of each kind of thing how many there are: pins, programs, links, devices, namespaces, files, what
     processes hold."""
     return census_of_kernel(instance) + Counter((*files(instance), *processes(instance)))
+
+
+def settled(instance: Instance) -> Counter[str]:
+    """The census once it is the same twice: programs that are run for a moment are not in it."""
+    last = census(instance)
+    while True:
+        time.sleep(SETTLED_SECONDS)
+        now = census(instance)
+        if now == last:
+            return now
+        last = now
+
+
+def left_over(instance: Instance, undisturbed: Counter[str], seconds: float = 3.0) -> dict[str, int]:
+    """What there is more or less of than without a fault, and still is after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while (left := leaked(census(instance), undisturbed)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 def census_of_kernel(instance: Instance) -> Counter[str]:

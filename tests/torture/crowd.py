@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -18,7 +19,7 @@ from cloche.datapath.events import read_flows
 from cloche.datapath.layout import FlowKey
 from cloche.datapath.pins import opened_maps, pin_directory
 from e2e.agent_lab import SMALL, Instance, addresses, ingress_from, objects, pod, policy, replace
-from torture.census import census, leaked
+from torture.census import left_over, settled
 from torture.killing import SPLIT
 from torture.outcome import Outcome
 from torture.running import BASE, differences, ends, flowing, name_of, ways
@@ -84,7 +85,7 @@ class Crowd:
         """All come and go; what the traffic came to. ``tick`` is called after each change."""
         with self._instance.start() as client:
             replace(client, WORLD)
-            before, entries = census(self._instance), self._entries(client)
+            before, entries = settled(self._instance), self._entries(client)
             with flowing(self._asked(client)) as traffic:
                 changing = threading.Thread(target=self._change_policies)
                 changing.start()
@@ -145,7 +146,7 @@ class Crowd:
     def _entries(self, client: Client) -> dict[str, int]:
         return {shown.map: shown.entries for shown in client.maps() if shown.map in COUNTED}
 
-    def _compare(self, client: Client, before: object, entries: dict[str, int]) -> None:
+    def _compare(self, client: Client, before: Counter[str], entries: dict[str, int]) -> None:
         """What is left of them: nothing, in kernel, tables or files."""
         self.outcome.restarts += 1
         found = differences(self._instance, client)
@@ -153,7 +154,7 @@ class Crowd:
             self.outcome.say(f"tables differ from a fresh compile: {found}")
         else:
             self.outcome.same += 1
-        left = leaked(census(self._instance), before)
+        left = left_over(self._instance, before)
         left |= {
             name: count - entries[name]
             for name, count in self._entries(client).items()

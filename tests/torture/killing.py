@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
 from cloche.agent.client import Client
 from e2e.agent_lab import Instance, ingress_from, pod, policy, replace
-from torture.census import census, leaked
+from torture.census import left_over, settled
 from torture.outcome import Outcome
 from torture.running import BASE, Traffic, armed, differences, ends, flowing, passers, ways
 from torture.wire import Open, Totals
 
 ALONE_SECONDS = 0.25
 """How long traffic runs without an agent."""
-COUNT_SECONDS = 3.0
-"""How long what a start does in the background may take."""
 GUARDED = (
     "{podSelector: {matchLabels: {guard: shut}}, policyTypes: [Ingress, Egress], "
     "ingress: [{from: [{podSelector: {matchLabels: {name: friend}}}]}]}"
@@ -71,7 +68,7 @@ class Killing:
         with self.instance.start() as client:
             for text in (self._first, self._second, self._first):
                 replace(client, text)
-                self._undisturbed.append(census(self.instance))
+                self._undisturbed.append(settled(self.instance))
             where = ends(client)
         self.instance.kill()
         guests = passers(self.instance, "guest", where, self._coming)
@@ -122,9 +119,7 @@ class Killing:
 
     def _count(self, outcome: Outcome) -> None:
         undisturbed = self._undisturbed[1 if self._is_second else 2]
-        deadline = time.monotonic() + COUNT_SECONDS
-        while (left := leaked(census(self.instance), undisturbed)) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        left = left_over(self.instance, undisturbed)
         outcome.leaked += sum(map(abs, left.values()))
         if left:
             outcome.say(f"leaked: {left}")

@@ -38,7 +38,7 @@ spec:
 """
 DEAF = policy("deaf", "{podSelector: {matchLabels: {name: friend}}, policyTypes: [Ingress]}")
 BASE = (
-    pod("web", ports="80/TCP")
+    pod("web", ports="80/TCP 53/UDP")
     + pod("friend")
     + pod("stranger")
     + ingress_from("lid", "web", "friend")

@@ -8,8 +8,8 @@ import pytest
 
 from cloche.datapath.faults import Point
 from cloche.errors import NotRunningError
-from e2e.agent_lab import Machine, replace, wait_for
-from torture.census import census, census_of_kernel, leaked
+from e2e.agent_lab import Machine, replace
+from torture.census import census_of_kernel, leaked, left_over, settled
 from torture.killing import Killing, worlds
 from torture.moments import Moments
 from torture.outcome import complaints
@@ -60,7 +60,7 @@ def test_half_made_pods_leave_nothing(host: Machine) -> None:
     first, second, _addresses = worlds(instance)
     with instance.start() as client:
         replace(client, first)
-        before = census(instance)
+        before = settled(instance)
     instance.kill()
     client = armed(instance, "attached:2")
     assert client is not None
@@ -68,4 +68,4 @@ def test_half_made_pods_leave_nothing(host: Machine) -> None:
         replace(client, second)
     assert leaked(census_of_kernel(instance), before)["namespace"] == 2
     with instance.start():
-        wait_for(lambda: leaked(census(instance), before) == {})
+        assert left_over(instance, before) == {}
