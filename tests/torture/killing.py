@@ -99,6 +99,11 @@ class Killing:
         """Another connection to the agent."""
         return Client(self.instance.config)
 
+    def first(self, client: Client) -> None:
+        """Go to the first world, wherever it is."""
+        self._is_second = False
+        replace(client, self._first)
+
     def change(self, client: Client) -> None:
         """Go to the other world. Raises ClocheError."""
         self._is_second = not self._is_second

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import msgspec
+from benchmarks.machine import Machine
 
 from torture.wire import Tally
 
@@ -54,3 +55,26 @@ def complaints(outcomes: Iterable[Outcome], said: Sequence[str] = ()) -> list[st
         if not one.fine:
             found.append(str(one))
     return [*found, *said] if found else []
+
+
+class Repeated(msgspec.Struct, frozen=True):
+    """Tests of one fault, run ``rounds`` times: how many passed and failed in all, and which failed."""
+
+    fault: str
+    tests: str
+    rounds: int
+    passed: int
+    failed: int
+    which: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A whole run of ``make torture``."""
+
+    version: int
+    time: str
+    machine: Machine
+    rounds: int
+    seconds: float
+    outcomes: list[Outcome]
+    repeated: list[Repeated]

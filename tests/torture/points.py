@@ -44,7 +44,7 @@ class Fault(NamedTuple):
     number: int
 
     def __str__(self) -> str:
-        return f"{self.point.value}:{self.number}"
+        return f"{self.point.word}:{self.number}"
 
 
 class Points:
@@ -60,9 +60,9 @@ class Points:
         return (partial(self._round, fault) for fault in faults)
 
     def _round(self, fault: Fault, traffic: Traffic) -> None:
-        outcome = self.outcomes.setdefault(fault.point, Outcome(fault.point.value))
+        outcome = self.outcomes.setdefault(fault.point, Outcome(fault.point.word))
         number = 1 + (fault.number - 1) % self._most.get(fault.point, 2)
-        client = armed(self._instance, f"{fault.point.value}:{number}")
+        client = armed(self._instance, f"{fault.point.word}:{number}")
         if client is None:
             self._killing.mark(outcome, traffic)
             time.sleep(ALONE_SECONDS)
@@ -106,7 +106,7 @@ def schedule(rounds: int, choice: random.Random, points: Sequence[Point] = ()) -
 def born(instance: Instance, numbers: Iterable[Fault]) -> Iterator[Outcome]:
     """An instance that is killed while it is made, again and again, comes into being all the same."""
     for point, faults in itertools.groupby(numbers, lambda fault: fault.point):
-        outcome = Outcome(point.value)
+        outcome = Outcome(point.word)
         for fault in faults:
             outcome.rounds += 1
             if armed(instance, str(fault)) is not None:

@@ -17,23 +17,29 @@ from torture.points import AT_BIRTH, Fault, Points, born, schedule
 from torture.running import ROOMY, armed
 
 KILLS = 6
+ALWAYS = (Point.WRITE, Point.BEFORE_FLIP, Point.AFTER_FLIP, Point.DEVICE_UP)
 
 
 def nothing() -> None:
     """Nobody watches."""
 
 
+def shortened(choice: random.Random) -> list[Point]:
+    """Half of the points, others in each run; some always."""
+    others = [point for point in Point if point not in (*AT_BIRTH, *ALWAYS)]
+    return [*ALWAYS, *choice.sample(others, len(others) // 2)]
+
+
 def test_killed_at_each_point(host: Machine, random_seed: int) -> None:
-    """At every fault point once: allowed packets and new connections go on without an agent, forbidden ones
-    never arrive, the next agent has the tables of a fresh compile and what is there without a fault."""
-    killing = Killing(host.instance(capacity=ROOMY))
-    points = Points(killing)
-    totals = killing.run(points.rounds(schedule(1, random.Random(random_seed))), nothing)
+    """At half of the fault points once: allowed packets and new connections go on without an agent,
+    forbidden ones never arrive, the next agent has the tables of a fresh compile and leaves nothing over."""
+    killing, choice = Killing(host.instance(capacity=ROOMY)), random.Random(random_seed)
+    points, chosen = Points(killing), shortened(choice)
+    totals = killing.run(points.rounds(schedule(1, choice, chosen)), nothing)
     assert complaints(points.outcomes.values(), totals.wrong) == []
-    assert points.outcomes.keys() == set(Point) - set(AT_BIRTH)
+    assert len(points.outcomes) == len(chosen)
     for outcome in points.outcomes.values():
         assert min(outcome.sent, outcome.tried, outcome.forbidden) > 100, outcome
-    assert totals.sent_from == [2]
 
 
 def test_killed_at_random_moments(host: Machine, random_seed: int) -> None:

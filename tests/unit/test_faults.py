@@ -46,7 +46,7 @@ def test_names_are_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every point can be named in the variable, and arms that point and no other."""
     monkeypatch.setattr(faults, "_armed", None)
     for point in Point:
-        faults.arm({VARIABLE: f"{point.value}:7"})
+        faults.arm({VARIABLE: f"{point.word}:7"})
         assert [found for found in Point if faults.is_armed(found)] == [point]
     faults.arm({})
     assert not any(map(faults.is_armed, Point))

@@ -18,74 +18,56 @@ VARIABLE = "CLOCHE_FAULT"
 
 
 class Point(Enum):
-    """Every place, by its name in the variable: between what it says, and whatever comes next."""
+    """Every place: its name in the variable, and what has just happened there (``said``)."""
 
-    MAP_PINNED = "map-pinned"
-    """One map of a new instance is pinned."""
-    PROGRAM_PINNED = "program-pinned"
-    """One program is in its place and pinned; which object file they are of is not marked yet."""
-    ADOPTED = "adopted"
-    """Maps and programs are there at a start."""
-    PREPARED = "prepared"
-    """The instance's pair is up, with its routes."""
-    CONFIGURED = "configured"
-    """Uplinks have their programs and the configuration entry is written."""
-    STORE_READ = "store-read"
-    """The disk has been read, and strays are removed."""
-    WORKER_FED = "worker-fed"
-    """The first worker knows what is wanted and what the kernel holds."""
-    ANSWER = "answer"
-    """In the worker: one part of an answer is sent."""
-    COMPILED = "compiled"
-    """The agent has a change's writes and has done nothing with them."""
-    READY = "ready"
-    """The disk knows the generation's number, its names, and who is attached anew; the kernel nothing."""
-    WRITE = "write"
-    """One single write of a change is in its map."""
-    BEFORE_FLIP = "before-flip"
-    """Everything is written beside the active generation."""
-    AFTER_FLIP = "after-flip"
-    """The generation is active; nothing else has been done for it."""
-    WRITTEN = "written"
-    """All writes are in the maps."""
-    WITHDRAWN = "withdrawn"
-    """The responder answers no more for what goes."""
-    ANSWERED = "answered"
-    """What went is removed and the responder answers for what came; the disk does not know yet."""
-    KEPT = "kept"
-    """The disk knows; who asked has no answer yet."""
-    NAMESPACE_MARKED = "namespace-marked"
-    """An endpoint's namespace is marked as the instance's own, and not there."""
-    NAMESPACE_NAMED = "namespace-named"
-    """Its name is there, and nothing behind it."""
-    NAMESPACE_MADE = "namespace-made"
-    """It is there, and empty."""
-    DEVICE_MADE = "device-made"
-    """Its pair of devices is there, down, without a program."""
-    LINK_MADE = "link-made"
-    """A program is on a device by a link that is not pinned, or by a filter."""
-    HOOKED = "hooked"
-    """The endpoint's program is on its device for good."""
-    FURNISHED = "furnished"
-    """The container's side has its addresses and is up."""
-    DEVICE_UP = "device-up"
-    """The host's side is up; routes to addresses outside the ranges are missing."""
-    ATTACHED = "attached"
-    """One endpoint is attached, and only this process knows it."""
-    UNROUTED = "unrouted"
-    """Of an endpoint that goes, the routes are gone."""
-    DEVICE_DELETED = "device-deleted"
-    """Its device too."""
-    UNHOOKED = "unhooked"
-    """Its link or filter too."""
-    NAMESPACE_UNMOUNTED = "namespace-unmounted"
-    """Its namespace too, not its name."""
-    NAMESPACE_REMOVED = "namespace-removed"
-    """Its name too, not its mark."""
-    SAVING = "saving"
-    """A file of the store is written beside the one that it is to replace."""
-    SAVED = "saved"
-    """It has replaced it; the folder is not synced."""
+    def __init__(self, word: str, said: str) -> None:
+        self.word, self.said = word, said
+
+    MAP_PINNED = "map-pinned", "One map of a new instance is pinned."
+    PROGRAM_PINNED = (
+        "program-pinned",
+        "One program is in its place and pinned; which object file they are of is not marked yet.",
+    )
+    ADOPTED = "adopted", "Maps and programs are there at a start."
+    PREPARED = "prepared", "The instance's pair is up, with its routes."
+    CONFIGURED = "configured", "Uplinks have their programs and the configuration entry is written."
+    STORE_READ = "store-read", "The disk has been read, and strays are removed."
+    WORKER_FED = "worker-fed", "The first worker knows what is wanted and what the kernel holds."
+    ANSWER = "answer", "In the worker: one part of an answer is sent."
+    COMPILED = "compiled", "The agent has a change's writes and has done nothing with them."
+    READY = (
+        "ready",
+        "The disk knows the generation's number, its names, and who is attached anew; the kernel nothing.",
+    )
+    WRITE = "write", "One single write of a change is in its map."
+    BEFORE_FLIP = "before-flip", "Everything is written beside the active generation."
+    AFTER_FLIP = "after-flip", "The generation is active; nothing else has been done for it."
+    WRITTEN = "written", "All writes are in the maps."
+    WITHDRAWN = "withdrawn", "The responder answers no more for what goes."
+    ANSWERED = (
+        "answered",
+        "What went is removed and the responder answers for what came; the disk does not know yet.",
+    )
+    KEPT = "kept", "The disk knows; who asked has no answer yet."
+    NAMESPACE_MARKED = (
+        "namespace-marked",
+        "An endpoint's namespace is marked as the instance's own, and not there.",
+    )
+    NAMESPACE_NAMED = "namespace-named", "Its name is there, and nothing behind it."
+    NAMESPACE_MADE = "namespace-made", "It is there, and empty."
+    DEVICE_MADE = "device-made", "Its pair of devices is there, down, without a program."
+    LINK_MADE = "link-made", "A program is on a device by a link that is not pinned, or by a filter."
+    HOOKED = "hooked", "The endpoint's program is on its device for good."
+    FURNISHED = "furnished", "The container's side has its addresses and is up."
+    DEVICE_UP = "device-up", "The host's side is up; routes to addresses outside the ranges are missing."
+    ATTACHED = "attached", "One endpoint is attached, and only this process knows it."
+    UNROUTED = "unrouted", "Of an endpoint that goes, the routes are gone."
+    DEVICE_DELETED = "device-deleted", "Its device too."
+    UNHOOKED = "unhooked", "Its link or filter too."
+    NAMESPACE_UNMOUNTED = "namespace-unmounted", "Its namespace too, not its name."
+    NAMESPACE_REMOVED = "namespace-removed", "Its name too, not its mark."
+    SAVING = "saving", "A file of the store is written beside the one that it is to replace."
+    SAVED = "saved", "It has replaced it; the folder is not synced."
 
 
 _armed: Point | None = None
@@ -97,7 +79,7 @@ def arm(environment: Mapping[str, str] = os.environ) -> None:
     global _armed, _left
     text = environment.get(VARIABLE, "")
     name, _colon, count = text.partition(":")
-    known = {point.value: point for point in Point}
+    known = {point.word: point for point in Point}
     if not text:
         _armed = None
     elif name not in known or not (count or "1").isdecimal() or int(count or 1) < 1:
