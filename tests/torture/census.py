@@ -136,7 +136,7 @@ def processes(instance: Instance) -> Iterator[str]:
             if instance.config.instance.encode() in words and not has_ended(int(entry.name)):
                 yield f"process {words[2].decode()}"
     agent = instance.pid()
-    for child in Path(f"/proc/{agent}/task/{agent}/children").read_text().split():
+    for child in children(agent):
         with suppress(OSError):
             yield f"child {Path(f'/proc/{child}/cmdline').read_bytes().split(bytes(1))[2].decode()}"
     for fd in Path(f"/proc/{agent}/fdinfo").iterdir():
@@ -144,6 +144,11 @@ def processes(instance: Instance) -> Iterator[str]:
             for line in fd.read_text().splitlines():
                 if line.split(":")[0] in FDS:
                     yield f"held {line.split(':')[0]}"
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started and that are there."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def leaked(now: Counter[str], undisturbed: Counter[str]) -> dict[str, int]:

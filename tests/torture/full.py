@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -40,6 +41,15 @@ LINES, QUOTA = 200, 512
 AT_QUOTA = msgspec.structs.replace(SMALL, quota=QUOTA, flow_slots=QUOTA * SMALL.endpoints, flows=65536)
 PUSHED = 7100
 """Where the web pod speaks first."""
+SILENT = 7200
+HOLE = f"""table inet hole {{
+  chain in {{
+    type filter hook input priority 0
+    tcp dport {SILENT} drop
+  }}
+}}
+"""
+"""The web pod's own firewall, by which what connects there stays half open."""
 FLOWS = 512
 REGION = FLOWS // 2
 TABLE_FULL = msgspec.structs.replace(SMALL, quota=REGION, flow_slots=REGION * SMALL.endpoints, flows=FLOWS)
@@ -65,6 +75,14 @@ def owned(instance: Instance) -> Counter[tuple[int, int]]:
     """How many flows each endpoint has, by its number and their age."""
     with maps_of(instance) as maps:
         return Counter((flow.owner, flow.age) for _key, flow in read_flows(maps.flows))
+
+
+def by_owner(flows: Counter[tuple[int, int]]) -> Counter[int]:
+    """The same of whatever age."""
+    found: Counter[int] = Counter()
+    for (owner, _age), count in flows.items():
+        found[owner] += count
+    return found
 
 
 def asked(instance: Instance, name: str, address: str, count: int) -> int:
@@ -93,6 +111,16 @@ def is_answered(one: socket.socket) -> bool:
         return False
 
 
+def knocked(instance: Instance, stack: ExitStack, name: str, address: str) -> int:
+    """Try to connect where nobody answers, more often than a pod may have flows; how many are half open."""
+    for _ in range(QUOTA):
+        one = stack.enter_context(instance.inside(name, socket.socket))
+        one.setblocking(False)
+        one.connect_ex((address, SILENT))
+    with maps_of(instance) as maps:
+        return sum(flow.age == Age.TCP_OPENING for _key, flow in read_flows(maps.flows))
+
+
 class Lines:
     """Open connections from a pod to the web pod's, which speaks first."""
 
@@ -113,8 +141,8 @@ class Lines:
 
 
 def at_quota(instance: Instance, flood: int) -> Outcome:
-    """A pod with open connections makes ``flood`` more flows than it may have: it loses none of those, its
-    new flows are answered, others' go on, and what is forbidden to it stays so."""
+    """A pod with open connections makes ``flood`` more flows than it may have: it loses none of those to
+    half-open ones and datagrams, its new flows are answered, others' go on, what is forbidden stays so."""
     outcome = Outcome("an endpoint at its quota of flows", rounds=1)
     world = BASE + pod("greedy")
     world += ingress_from("too", "web", "greedy") + ingress_from("shut", "greedy", "nobody")
@@ -123,8 +151,10 @@ def at_quota(instance: Instance, flood: int) -> Outcome:
         where, web, number = ends(client), addresses(client, "web")[0], endpoint(client, "greedy").number
         lines = Lines(instance, stack, "greedy", web)
         kind = Open(ways(instance, where) + forbidden(instance, "greedy", where.friend), (), 0.005, 0.2)
+        instance.inside("web", lambda: subprocess.run(["nft", "-f", "-"], input=HOLE, text=True, check=True))
         with flowing(kind) as traffic:
             before = owned(instance)
+            half_open = knocked(instance, stack, "greedy", web)
             outcome.tried += flood
             outcome.made += asked(instance, "greedy", web, flood)
             after = owned(instance)
@@ -134,13 +164,18 @@ def at_quota(instance: Instance, flood: int) -> Outcome:
         outcome.wrong += totals.wrong
         for tally in totals.rounds:
             outcome.add(tally)
-        have = sum(count for (owner, _age), count in after.items() if owner == number)
+        have = by_owner(after)[number]
         kept = after[number, Age.TCP_OPEN]
+        if not half_open:
+            outcome.say("no connection was half open")
         if have > QUOTA or kept < LINES:
             outcome.say(f"{have} flows of {QUOTA}, {kept} open connections of {LINES}")
-        others = {key: count for key, count in before.items() if key[0] != number and count > after[key]}
-        if others:
-            outcome.say(f"others lost flows: {others}")
+        had, has = by_owner(before), by_owner(after)
+        lost = {
+            owner: had[owner] - has[owner] for owner in had if owner != number and had[owner] > has[owner]
+        }
+        if lost:
+            outcome.say(f"others lost flows: {lost}")
     return outcome
 
 

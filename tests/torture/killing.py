@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from cloche.agent.client import Client
+from cloche.agent.processes import has_ended
 from e2e.agent_lab import Instance, ingress_from, pod, policy, replace
-from torture.census import left_over, settled
+from torture.census import children, left_over, settled
 from torture.outcome import Outcome
 from torture.running import BASE, Traffic, armed, differences, ends, flowing, passers, ways
 from torture.wire import Open, Totals
@@ -60,6 +61,8 @@ class Killing:
         self._first, self._second, self._coming = worlds(instance)
         self._is_second = False
         self._undisturbed: list[Counter[str]] = []
+        self._children: set[int] = set()
+        """The processes of the agent that was compared last."""
         self._last = Outcome("the first start")
         self._whose = [self._last]
 
@@ -125,6 +128,10 @@ class Killing:
     def _count(self, outcome: Outcome) -> None:
         undisturbed = self._undisturbed[1 if self._is_second else 2]
         left = left_over(self.instance, undisturbed)
+        orphans = [pid for pid in self._children if not has_ended(pid)]
+        if orphans:
+            left["processes of dead agents"] = len(orphans)
+        self._children = set(children(self.instance.pid()))
         outcome.leaked += sum(map(abs, left.values()))
         if left:
             outcome.say(f"leaked: {left}")

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from cloche.agent.client import Client
 from cloche.datapath.adoption import OBJECT
+from cloche.datapath.faults import Point
+from cloche.datapath.pins import Programs
 from e2e.agent_lab import ingress_from, replace
 from e2e.test_agent_upgrade import take_over
 from torture.killing import Killing
 from torture.outcome import Outcome
-from torture.running import BASE, Traffic
+from torture.running import BASE, Traffic, armed
 
 
 def another_object(folder: Path) -> Path:
@@ -25,7 +27,8 @@ def another_object(folder: Path) -> Path:
 
 
 class Upgrades:
-    """Another object takes over from a dead agent's, and the next agent's own object from that."""
+    """Another object takes over from a dead agent's; the next agent is killed while it puts its own object in
+    the place of that, one program further each time, and the one after it does it again."""
 
     def __init__(self, killing: Killing, what: str, path: Path) -> None:
         self._killing, self._path = killing, path
@@ -40,6 +43,9 @@ class Upgrades:
         status = take_over(self._killing.instance, self._path)
         if status:
             self.outcome.say(f"the object could not take over: status {status}")
+        fault = f"{Point.PROGRAM_PINNED.word}:{1 + self.outcome.rounds % len(Programs._fields)}"
+        if armed(self._killing.instance, fault) is not None:
+            self.outcome.say(f"{fault} is never passed")
         with self._killing.started() as client:
             self._killing.adopted(client)
             self._killing.change(client)
