@@ -28,4 +28,4 @@ def host() -> Iterator[Machine]:
 @pytest.fixture
 def random_seed(request: pytest.FixtureRequest) -> int:
     """Another one in each run, told with the rest (``-p randomly``) when the test fails."""
-    return int(request.config.getoption("randomly_seed"))
+    return int(request.config.getoption("randomly_seed", default=0))

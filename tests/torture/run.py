@@ -30,7 +30,7 @@ from benchmarks.machine import describe  # noqa: E402
 from benchmarks.report import RESULTS  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn  # noqa: E402
-from rich.table import Table  # noqa: E402
+from rich.table import Column, Table  # noqa: E402
 
 from cloche.config import Loader  # noqa: E402
 from e2e.agent_lab import Machine, machine  # noqa: E402
@@ -47,6 +47,7 @@ from torture.wire import Totals  # noqa: E402
 
 FULL = 6
 """Rounds of a full run; the older loader has half of them."""
+WIDTH = 160
 KILLS, SWAPS, PODS, FLOOD = 20, 3, 500, 20000
 Tick = Callable[[], None]
 
@@ -217,7 +218,17 @@ def steps(rounds: int) -> Iterator[Step]:
 
 def table(report: Report) -> Iterator[Table]:
     """What it came to, for people."""
-    names = ("fault", "rounds", "sent", "lost", "tried", "made", "forbidden", "arrived", "leaked")
+    names = (
+        Column("fault", no_wrap=True),
+        "rounds",
+        "sent",
+        "lost",
+        "tried",
+        "made",
+        "forbidden",
+        "arrived",
+        "leaked",
+    )
     made = Table(*names, "starts", "same")
     for one in report.outcomes:
         cells = (one.rounds, one.sent, one.lost, one.tried, one.made, one.forbidden, one.arrived)
@@ -255,7 +266,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=FULL, help=f"{FULL} and more are kept")
     rounds = max(1, parser.parse_args().rounds)
-    console, begin, where = Console(), time.monotonic(), describe()
+    console, begin, where = (
+        Console(width=None if sys.stdout.isatty() else WIDTH),
+        time.monotonic(),
+        describe(),
+    )
     columns = ("{task.description:<28}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         outcomes, repeated = run(rounds, progress)

@@ -25,8 +25,10 @@ from e2e.agent_lab import SMALL, Instance, addresses, ingress_from, pod, policy
 from torture.wire import PORT, End, Mark, Open, Passers, Totals, Way
 
 TESTS = Path(__file__).resolve().parents[1]
-QUOTA = 16384
-ROOMY = msgspec.structs.replace(SMALL, quota=QUOTA, flow_slots=QUOTA * SMALL.endpoints, flows=131072)
+ENDPOINTS, QUOTA = 16, 32768
+ROOMY = msgspec.structs.replace(
+    SMALL, endpoints=ENDPOINTS, quota=QUOTA, flow_slots=QUOTA * ENDPOINTS, flows=131072
+)
 """No flow of these tests is evicted for another."""
 SERVICE = f"""---
 apiVersion: v1
@@ -156,8 +158,10 @@ def differences(instance: Instance, client: Client) -> tuple[str, ...]:
         generation = client.status().generation
         snapshot = Snapshot(instance.config, host, disk.load_kept(), attached, generation)
         found = judge(snapshot, read(instance.config), 0.0)
-        return (
-            () if found.exact and found.kernel == client.status().digest else found.differences or ("digest",)
-        )
+        status = client.status()
+        if found.exact and (found.kernel, generation) != (status.digest, status.generation):
+            said = f"{status.digest} of generation {status.generation}"
+            return (f"the kernel has {found.kernel} of generation {generation}, the agent says {said}",)
+        return found.differences
 
     return namespaces.call_in(instance.host, judged)

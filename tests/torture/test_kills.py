@@ -75,3 +75,21 @@ def test_half_made_pods_leave_nothing(host: Machine) -> None:
     assert leaked(census_of_kernel(instance), before)["namespace"] == 2
     with instance.start():
         assert left_over(instance, before) == {}
+
+
+def test_half_removed_pods_are_whole_again(host: Machine) -> None:
+    """Killed when the routes of two pods that go are gone, and the disk does not know: the next agent has the
+    pods back, with every route."""
+    instance = host.instance()
+    first, second, _addresses = worlds(instance)
+    with instance.start() as client:
+        replace(client, second)
+        before = settled(instance)
+    instance.kill()
+    client = armed(instance, "unrouted:2")
+    assert client is not None
+    with client, pytest.raises(NotRunningError):
+        replace(client, first)
+    assert any(what.startswith("route") for what in leaked(census_of_kernel(instance), before))
+    with instance.start():
+        assert left_over(instance, before, seconds=1.0) == {}

@@ -50,11 +50,19 @@ class Attachments:
         for one in ledger.attached:
             if datapath.is_attached(one.attachment):
                 present.append(one)
+                self._lead(one)
             else:
                 log.warning("an attachment is gone", endpoint=one.attachment.endpoint)
                 datapath.detach_endpoint(one.attachment, one.addresses)
         self._remove_strays(present)
         return present
+
+    def _lead(self, one: Attached) -> None:
+        """Its routes, where a removal that was killed had begun with them."""
+        try:
+            self._parts.datapath.lead(one.addresses)
+        except OSError as error:
+            log.warning("a route is not made", endpoint=one.attachment.endpoint, error=str(error))
 
     def _remove_strays(self, present: Sequence[Attached]) -> None:
         """What an agent that was killed half-way left behind; nothing leads there."""

@@ -141,12 +141,19 @@ class Datapath:
             faults.passing(Point.FURNISHED)
             devices.set_up(name)
             faults.passing(Point.DEVICE_UP)
-            for block in self._outside(addresses):
-                devices.add_route(block, self.instance)
+            self.lead(addresses)
         except OSError:
             self._forget(number, netns)
             raise
         return Attachment(endpoint, number, incarnation, ifindex, macs.container, macs.host, mtu)
+
+    def lead(self, addresses: Sequence[Address]) -> None:
+        """Lead an endpoint's addresses outside the ranges into the instance's pair; nothing where they do.
+
+        FileExistsError when somebody else leads one elsewhere.
+        """
+        for block in self._outside(addresses):
+            devices.add_route(block, self.instance)
 
     def detach_endpoint(self, attachment: Attachment, addresses: Sequence[Address] = ()) -> None:
         """Remove an endpoint's device, link and namespace; nothing when they are gone.
