@@ -58,7 +58,7 @@ def census_of_kernel(instance: Instance) -> Counter[str]:
 def kind(name: str) -> str:
     """A name without what differs between two times: numbers of endpoints, devices, generations."""
     name = re.sub(r"^endpoint-[0-9a-f]+", "endpoint-N", name)
-    return re.sub(r"uplink-\d+|\d{2,}|-\d+", "N", name)
+    return re.sub(r"uplink-\d+|\d{2,}|-\d+|(?<=:)\d+(?=:)", "N", name)
 
 
 def pins(instance: Instance) -> Iterator[str]:

@@ -62,6 +62,10 @@ class Points:
     def _round(self, fault: Fault, traffic: Traffic) -> None:
         outcome = self.outcomes.setdefault(fault.point, Outcome(fault.point.word))
         number = 1 + (fault.number - 1) % self._most.get(fault.point, 2)
+        if fault.point is Point.ANSWER:  # whose agent may not even get to know what is active
+            with self._killing.started() as client:
+                self._killing.adopted(client)
+            self._instance.kill()
         client = armed(self._instance, f"{fault.point.word}:{number}")
         if client is None:
             self._killing.mark(outcome, traffic)
@@ -71,7 +75,8 @@ class Points:
             self._instance.kill()
         else:
             with client:
-                self._killing.adopted(client)
+                if fault.point is not Point.ANSWER:
+                    self._killing.adopted(client)
                 self._killing.mark(outcome, traffic)
                 if not self._until_killed(fault.point, client):
                     if number == 1:

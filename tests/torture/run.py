@@ -48,7 +48,7 @@ from torture.wire import Totals  # noqa: E402
 FULL = 6
 """Rounds of a full run; the older loader has half of them."""
 WIDTH = 160
-KILLS, SWAPS, PODS, FLOOD = 20, 3, 500, 20000
+KILLS, SWAPS, PODS, FLOOD = 16, 2, 500, 20000
 Tick = Callable[[], None]
 
 
@@ -256,7 +256,7 @@ def run(rounds: int, progress: Progress) -> tuple[list[Outcome], list[Repeated]]
     repeated = []
     bar = progress.add_task("the suite's own", total=len(REPEATS))
     for fault, tests, variable in REPEATS:
-        repeated.append(repeat(fault, tests, variable, max(1, rounds // 2)))
+        repeated.append(repeat(fault, tests, variable, max(1, rounds // 3)))
         progress.advance(bar)
     return outcomes, repeated
 
