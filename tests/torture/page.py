@@ -59,12 +59,13 @@ def result(report: Report, file: str) -> Iterator[str]:
     yield from table(report.outcomes)
     wrong = [what for one in report.outcomes for what in one.wrong]
     yield "\nNothing else was wrong.\n" if not wrong else "\nWhat was wrong:\n"
-    yield from (f"- {what}" for what in wrong)
+    yield from (f"- {what.strip().splitlines()[-1]}" for what in wrong)
     yield "\n## Repeated\nTests of the suite that make one fault each, again and again.\n"
     yield "| Fault | Tests | Rounds | Passed | Failed |\n|---|---|---|---|---|"
     for one in report.repeated:
         yield f"| {one.fault} | `{one.tests}` | {one.rounds} | {one.passed} | {one.failed} |"
-    yield from (f"- failed: `{which}`" for one in report.repeated for which in one.which)
+    failed = [which for one in report.repeated for which in one.which]
+    yield from (f"\nFailed: `{which}`" for which in failed)
 
 
 def points() -> Iterator[str]:
