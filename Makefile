@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help demo check test kernel kernel-6.1 upgrades bench scale docs fuzz mutants branches
+.PHONY: help demo check test kernel kernel-6.1 upgrades torture bench scale docs fuzz mutants branches
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ kernel-6.1: ## the same by Debian 12's own kernel, booted in qemu (root, long wh
 upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)
 	CLOCHE_FULL=1 $(PYTHON) -m pytest tests/e2e/test_agent_upgrade.py
 
+torture: ## every fault, many rounds, under counted traffic: kills, upgrades, crowds, full tables (root, 25 minutes)
+	$(PYTHON) tests/torture/run.py --rounds $${ROUNDS:-6}
+
 branches: ## which branches of the C program the attacks and kernel tests take (root, minutes)
 	$(PYTHON) tests/branches/run.py --write
 
@@ -44,9 +47,10 @@ bench: ## speed against bare veth, bridge, iptables, nft; classification, the co
 scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes
 	$(PYTHON) -m benchmarks.scale
 
-docs: ## write docs/cli.md, docs/kernels.md, docs/results.md and docs/architecture.svg anew
+docs: ## write docs/cli.md, docs/kernels.md, docs/results.md, docs/torture.md and docs/architecture.svg anew
 	$(PYTHON) tools/generate.py
 	$(PYTHON) tools/cli_reference.py
 	$(PYTHON) tools/kernels.py
 	$(PYTHON) tools/draw.py
 	$(PYTHON) -m benchmarks.page
+	$(PYTHON) tests/torture/page.py

@@ -10,7 +10,7 @@ from program_lab import OUTSIDE4, QUOTA, SERVICE4, WEB, Lab, Pod, at_once
 from cloche.datapath import layout
 from cloche.datapath.events import read_flows
 from cloche.datapath.layout import Age
-from cloche.datapath.sweep import Sweeper
+from cloche.datapath.sweep import Attached, Sweeper
 from cloche.datapath.testrun import SMALL
 from cloche.model.address import parse_address
 from cloche.model.flow import AGES_NS, SECOND
@@ -101,6 +101,21 @@ def test_an_expired_connection_goes_before_a_live_one(lab: Lab, at: int, swept: 
         connect(lab, 5000 + lost)
         connected = connected - {1000 + lost} | {5000 + lost}
         assert ports(lab, only_open=True) == connected
+
+
+@pytest.mark.parametrize("gone", ["opener", "receiver", "later"])
+def test_flows_of_an_endpoint_that_is_gone_go(lab: Lab, gone: str) -> None:
+    """Open as they are, whichever end it was; those of others stay, and of an endpoint that is newer than
+    what is known nothing is believed."""
+    connect(lab, 1000)
+    connect(lab, 2000, lab.c)
+    there = lab.engine.tables().endpoints
+    a, b, c = (there[pod.number].incarnation for pod in (lab.a, lab.b, lab.c))
+    left = {"opener": {b, c}, "receiver": {a, c}, "later": {b, c}}[gone]
+    newest = a - 1 if gone == "later" else max(a, b, c)
+    swept = Sweeper(lab.engine.loaded.maps.flows).step(lab.now, Attached(frozenset(left), newest))
+    assert swept.removed == {"opener": 1, "receiver": 2, "later": 0}[gone]
+    assert ports(lab) == (set() if swept.removed else {1000})
 
 
 def test_full_of_open_connections_the_next_one_still_gets_a_place(lab: Lab) -> None:

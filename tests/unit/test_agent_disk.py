@@ -28,6 +28,18 @@ def test_ledger_and_config_come_back_as_they_were(tmp_path: Path) -> None:
     assert disk_in(tmp_path).load_config() == config
 
 
+def test_what_was_not_written_to_its_end_goes(tmp_path: Path) -> None:
+    """A file that was to replace the ledger is removed at the next start, and the ledger is as it was."""
+    disk = disk_in(tmp_path)
+    disk.tidy()
+    disk.save_ledger(LEDGER)
+    config = Config(instance="unit", root=str(tmp_path))
+    (config.state / "ledger.msgpack.new").write_bytes(b"half")
+    disk.tidy()
+    assert [path.name for path in config.state.iterdir()] == ["ledger.msgpack"]
+    assert disk.load_ledger() == LEDGER
+
+
 def test_nothing_saved_is_an_empty_store(tmp_path: Path) -> None:
     """An instance that never was has no configuration, wants nothing, and has an empty ledger."""
     disk = disk_in(tmp_path)

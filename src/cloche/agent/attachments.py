@@ -14,7 +14,8 @@ from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
 from cloche.agent.residents import resolv_conf
 from cloche.agent.tally import Tally
-from cloche.datapath import hooks, ownership
+from cloche.datapath import faults, hooks, ownership, sweep
+from cloche.datapath.faults import Point
 from cloche.datapath.host import check_overlap, peer_name
 from cloche.errors import InputError, TooBigError
 from cloche.model.address import format_address, host_block
@@ -29,7 +30,8 @@ class Attachments:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._attached: dict[str, Attached] = {}
-        self._incarnation = 0
+        self._incarnation = self._settled = 0
+        """The highest incarnation given out, and that up to which all who have one are attached or gone."""
         self.tally = Tally()
         self._saved: Ledger | None = None
 
@@ -39,6 +41,7 @@ class Attachments:
         self._incarnation, self._saved = ledger.incarnation, ledger
         found = await self._parts.kernel.run(self._sort, ledger)
         self._attached = {one.attachment.endpoint: one for one in found}
+        self._settled = self._incarnation
         return ledger
 
     def _sort(self, ledger: Ledger) -> list[Attached]:
@@ -47,11 +50,19 @@ class Attachments:
         for one in ledger.attached:
             if datapath.is_attached(one.attachment):
                 present.append(one)
+                self._lead(one)
             else:
                 log.warning("an attachment is gone", endpoint=one.attachment.endpoint)
                 datapath.detach_endpoint(one.attachment, one.addresses)
         self._remove_strays(present)
         return present
+
+    def _lead(self, one: Attached) -> None:
+        """Its routes, where a removal that was killed had begun with them."""
+        try:
+            self._parts.datapath.lead(one.addresses)
+        except OSError as error:
+            log.warning("a route is not made", endpoint=one.attachment.endpoint, error=str(error))
 
     def _remove_strays(self, present: Sequence[Attached]) -> None:
         """What an agent that was killed half-way left behind; nothing leads there."""
@@ -68,12 +79,20 @@ class Attachments:
         namespaces_left = [name for name in ownership.own_namespaces(instance) if name not in paths]
         for name in namespaces_left:
             ownership.remove_namespace(instance, name)
-        if strays or namespaces_left:
-            log.warning("strays are removed", links=strays, namespaces=namespaces_left)
+        ownership.remove_etc(instance, paths)
+        routes = datapath.forget_routes(address for one in present for address in one.addresses)
+        if strays or namespaces_left or routes:
+            found = {"links": strays, "namespaces": namespaces_left, "routes": list(map(str, routes))}
+            log.warning("strays are removed", **found)
 
     def all(self) -> tuple[Attached, ...]:
         """Everyone who is attached."""
         return tuple(self._attached.values())
+
+    def incarnations(self) -> sweep.Attached:
+        """Whose flows are of use; of endpoints that are being attached nothing is said."""
+        there = frozenset(one.attachment.incarnation for one in self._attached.values())
+        return sweep.Attached(there, self._settled)
 
     def has(self, one: Attached) -> bool:
         """True while it is attached, and not another one of its name."""
@@ -95,10 +114,12 @@ class Attachments:
             except OSError as error:
                 await self.remove([found.attachment.endpoint for found in added])
                 raise AgentError(f"{endpoint.key} cannot be attached: {error}") from error
+            faults.passing(Point.ATTACHED)
             self._attached[endpoint.key] = one
             added.append(one)
             self.tally.step()
         self.tally.end()
+        self._settled = self._incarnation
         return tuple(added)
 
     async def check(self, endpoints: Sequence[Endpoint]) -> None:

@@ -37,6 +37,8 @@ from cloche.agent.refusals import AgentError, as_error
 from cloche.agent.replay import Replayer
 from cloche.agent.system import this_host
 from cloche.agent.workshop import WorkerDiedError
+from cloche.datapath import faults
+from cloche.datapath.faults import Point
 from cloche.datapath.host import host_addresses
 from cloche.errors import ClocheError, TooBigError
 from cloche.model.topology import Host
@@ -66,7 +68,9 @@ class Changer:
         async with self.turn:
             self.replay.load()
             await self.keeper.load()
+            faults.passing(Point.STORE_READ)
             await self._feed()
+            faults.passing(Point.WORKER_FED)
 
     async def _feed(self) -> None:
         """Start a worker and give it everything."""
@@ -195,8 +199,10 @@ class Changer:
             self.active.too_big = error
             change = await self._less(plan, error)
             cause = f"{cause}, which does not fit"
+        faults.passing(Point.READY)
         await self._write(change.writes)
         laps.lap("write")
+        faults.passing(Point.WRITTEN)
         self.active.learn(change, cause)
         await self._settle(plan, change)
         laps.lap("listen")
@@ -209,6 +215,7 @@ class Changer:
         try:
             change = await self._compile(Compile(attached, plan.detach))
             laps.lap("compile")
+            faults.passing(Point.COMPILED)
             await self._undone_by(self.keeper.ready(change, attached=bool(attached)))
         except BaseException:
             await self.attachments.remove([found.attachment.endpoint for found in attached])
@@ -248,9 +255,12 @@ class Changer:
         """After the flip: endpoints are answered for, the disk knows, what is gone goes."""
         parts = self._parts
         await parts.responding.withdraw(plan.detach)
+        faults.passing(Point.WITHDRAWN)
         await self.attachments.remove(plan.detach)
         await parts.responding.update(self.active.directory.state)
+        faults.passing(Point.ANSWERED)
         await self.keeper.keep(change.compiled)
+        faults.passing(Point.KEPT)
 
     async def save(self) -> None:
         """Try again to save what could not be saved."""

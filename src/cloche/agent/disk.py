@@ -10,11 +10,15 @@ from typing import TypeVar
 import msgspec
 
 from cloche.config import Config
+from cloche.datapath import faults
+from cloche.datapath.faults import Point
 from cloche.errors import ClocheError
 from cloche.model.address import Address
 from cloche.model.topology import Attachment
 from cloche.tables.schema import RuleOrigin
 
+BESIDE = ".new"
+"""What is written beside a file, to replace it, has this name more."""
 MAGIC = b"cloche1\n"
 T = TypeVar("T")
 
@@ -54,6 +58,11 @@ class Disk:
     def save_config(self, config: Config) -> None:
         """Keep what the instance is made with."""
         self._save("config", config)
+
+    def tidy(self) -> None:
+        """Remove what somebody who was killed had not written to its end."""
+        for path in self._folder.glob(f"*{BESIDE}"):
+            path.unlink(missing_ok=True)
 
     def load_kept(self) -> bytes:
         """What was wanted when the last change became active, as the worker encoded it; empty at first."""
@@ -142,14 +151,16 @@ class Disk:
 
 def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replace a file in one step: readers see the old or the new one, also after a power cut."""
-    beside = path.with_name(path.name + ".new")
+    beside = path.with_name(path.name + BESIDE)
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
+        faults.passing(Point.SAVING)
         beside.replace(path)
+        faults.passing(Point.SAVED)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise

@@ -38,6 +38,7 @@ class Keeper:
 
     async def load(self) -> None:
         """Take over what is on disk. Raises DamagedError, OSError."""
+        await self._kernel.run(self._disk.tidy)
         self.wanted = self._saved = await self._kernel.run(self._disk.load_kept)
         self.rules = await self._kernel.run(self._disk.load_rules)
         await self.versions.load()

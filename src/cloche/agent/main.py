@@ -24,7 +24,8 @@ from cloche.agent.server import Server, listen
 from cloche.agent.watch import Watcher
 from cloche.agent.workshop import Workshop
 from cloche.config import DEFAULT_INSTANCE, Config, check
-from cloche.datapath import machine
+from cloche.datapath import faults, machine
+from cloche.datapath.faults import Point
 from cloche.datapath.host import check_overlap
 from cloche.datapath.instance import Datapath
 from cloche.datapath.ownership import check_devices
@@ -44,10 +45,13 @@ def open_datapath(config: Config) -> Datapath:
     check_devices(config.instance)
     check_overlap(config.instance, ranges)
     datapath = Datapath.open(config.instance, config.capacity, how=config.loader)
+    faults.passing(Point.ADOPTED)
     for change in datapath.prepare_host(ranges):
         log.warning("the machine was set", sysctl=change.sysctl, old=change.old, new=change.new)
+    faults.passing(Point.PREPARED)
     datapath.attach_uplinks(config.devices or None)
     datapath.configure(Settings())
+    faults.passing(Point.CONFIGURED)
     return datapath
 
 
@@ -66,6 +70,7 @@ async def run(config: Config) -> None:
     changer = Changer(parts)
     pulse = Pulse()
     watcher = Watcher(parts, changer.active.directory)
+    watcher.attached = changer.attachments.incarnations
     changer.replay.tell = watcher.history.add
     core = Core(parts, changer, watcher, pulse)
     server = Server(core)
@@ -132,6 +137,7 @@ def main(config: Config) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         check(config)
+        faults.arm()
         hold_pid_file(config)
         asyncio.run(run(config))
     except (ClocheError, OSError) as error:

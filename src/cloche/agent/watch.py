@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -13,6 +14,7 @@ from cloche.agent.naming import Directory
 from cloche.agent.narrate import event_text, flow_text, is_coming_or_going, unix_offset_ns
 from cloche.agent.parts import Parts
 from cloche.datapath.layout import Flow, FlowKey, FlowKind
+from cloche.datapath.sweep import Attached
 from cloche.model.flow import AGES_NS, Age
 
 READ_AT_ONCE = 128
@@ -32,6 +34,8 @@ class Watcher:
         self.suppressed = 0
         self.expired = 0
         self._readable = asyncio.Event()
+        self.attached: Callable[[], Attached] = Attached
+        """Who has flows that are worth keeping."""
 
     async def follow(self) -> None:
         """Read events for ever; the descriptor's readiness only marks, this task reads."""
@@ -58,14 +62,14 @@ class Watcher:
         return len(events)
 
     async def sweep(self) -> None:
-        """Remove expired flows for ever, a few at a time, so that the table is not full of the dead."""
+        """Remove flows that are over for ever, a few at a time, so that the table is not full of the dead."""
         sweeper = self._parts.datapath.sweeper()
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
                 ended = False
                 while not ended:
-                    removed, ended = await self._parts.kernel.run(sweeper.step, now_ns())
+                    removed, ended = await self._parts.kernel.run(sweeper.step, now_ns(), self.attached())
                     self.expired += removed
             except OSError as error:
                 log.warning("the sweep of flows failed", error=str(error))

@@ -56,6 +56,8 @@ from cloche.agent.wanted import (
     reduced,
 )
 from cloche.compiler import Change, Compiler
+from cloche.datapath import faults
+from cloche.datapath.faults import Point
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.policy import Policy
 from cloche.model.state import Delete, Event, Put
@@ -335,10 +337,12 @@ def work(pipe: Pipe) -> None:
         while True:
             for reply in answer(worker, pipe.receive()):
                 pipe.send(reply)
+                faults.passing(Point.ANSWER)
     except EndedError:
         return
 
 
 if __name__ == "__main__":
+    faults.arm()
     with socket.socket(fileno=int(sys.argv[1])) as connection:
         work(Pipe(connection))

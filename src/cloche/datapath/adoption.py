@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloche.config import Loader
-from cloche.datapath import bpf, hooks, machine, upgrade
+from cloche.datapath import bpf, faults, hooks, machine, upgrade
+from cloche.datapath.faults import Point
 from cloche.datapath.loader import OBJECT, Loaded, capacity_of, digest, load
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import MARK, Maps, Programs, pin_directory, pinned_maps, pinned_programs, unmark
@@ -38,6 +39,7 @@ def open_instance(
         loaded = load(path, capacity, {})
         for name, handle in loaded.maps._asdict().items():
             bpf.pin(handle.fd, str(directory / "maps" / name))
+            faults.passing(Point.MAP_PINNED)
         take_over(instance, loaded.programs, digest(path))
         return loaded
     programs = pinned_programs(directory, digest(path))
@@ -77,4 +79,5 @@ def take_over(instance: str, programs: Programs, digest: str) -> None:
         fresh.unlink(missing_ok=True)
         bpf.pin(fd, str(fresh))
         fresh.rename(directory / "programs" / name)
+        faults.passing(Point.PROGRAM_PINNED)
     (directory / f"{MARK}{digest}").mkdir()

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cloche.config import Loader
-from cloche.datapath import bpf, filters, links
+from cloche.datapath import bpf, faults, filters, links
+from cloche.datapath.faults import Point
 from cloche.datapath.links import Hook
 from cloche.datapath.machine import has_tcx
 from cloche.datapath.pins import NEXT, pin_directory
@@ -94,9 +95,11 @@ def hook(instance: str, name: str, program_fd: int, ifindex: int, where: Hook = 
     if loader_of(instance) is Loader.CLSACT:
         (pin_directory(instance) / SECTION / f"{name}:{ifindex}:{where.name}").mkdir()
         filters.attach(_filter_name(instance, name), program_fd, ifindex, where)
+        faults.passing(Point.LINK_MADE)
         return
     fd = links.attach(program_fd, ifindex, where)
     try:
+        faults.passing(Point.LINK_MADE)
         bpf.pin(fd, str(_pin(instance, name)))
     finally:
         os.close(fd)
@@ -111,22 +114,23 @@ def hooked(instance: str, name: str, ifindex: int) -> bool:
     return path.exists() and _of_link(path).ifindex == ifindex
 
 
-def unhook(instance: str, name: str) -> None:
-    """Take the program off and forget the hook; nothing when there is none."""
+def unhook(instance: str, name: str) -> bool:
+    """Take the program off and forget the hook; False when there is none."""
     if loader_of(instance) is Loader.CLSACT:
-        for there in placed(instance):
-            if there.name == name:
-                _unfilter(instance, there)
-        return
+        found = [there for there in placed(instance) if there.name == name]
+        for there in found:
+            _unfilter(instance, there)
+        return bool(found)
     path = _pin(instance, name)
     if not path.exists():
-        return
+        return False
     fd = bpf.get_pinned(str(path))
     try:
         links.detach(fd)
     finally:
         os.close(fd)
     path.unlink()
+    return True
 
 
 def _unfilter(instance: str, there: Placed) -> None:

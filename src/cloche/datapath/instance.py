@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloche.config import Loader
-from cloche.datapath import adoption, devices, hooks, host, loader, namespaces, ownership
+from cloche.datapath import adoption, devices, faults, hooks, host, loader, namespaces, ownership
 from cloche.datapath.events import Counter, EventReader, read_counters, read_flows, read_reasons
+from cloche.datapath.faults import Point
 from cloche.datapath.host import Change
 from cloche.datapath.inspect import Inspector
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
@@ -29,6 +30,8 @@ from cloche.model.topology import DEFAULT_MTU, Attachment
 from cloche.tables.schema import Capacity, Tables, Write
 
 _STACK, _MARK = "stack", "mark"
+_WHOLE = 128
+"""The length of a block that is one address, of either family."""
 
 
 class Datapath:
@@ -129,16 +132,28 @@ class Datapath:
         group = ownership.device_group(self.instance)
         try:
             ownership.create_namespace(self.instance, netns)
+            faults.passing(Point.NAMESPACE_MADE)
             ifindex = devices.create_endpoint_pair(name, netns, macs, mtu, group)
+            faults.passing(Point.DEVICE_MADE)
             hooks.hook(self.instance, _endpoint_hook(number), self._programs.from_endpoint, ifindex)
+            faults.passing(Point.HOOKED)
             devices.furnish(netns, addresses)
+            faults.passing(Point.FURNISHED)
             devices.set_up(name)
-            for block in self._outside(addresses):
-                devices.add_route(block, self.instance)
+            faults.passing(Point.DEVICE_UP)
+            self.lead(addresses)
         except OSError:
             self._forget(number, netns)
             raise
         return Attachment(endpoint, number, incarnation, ifindex, macs.container, macs.host, mtu)
+
+    def lead(self, addresses: Sequence[Address]) -> None:
+        """Lead an endpoint's addresses outside the ranges into the instance's pair; nothing where they do.
+
+        FileExistsError when somebody else leads one elsewhere.
+        """
+        for block in self._outside(addresses):
+            devices.add_route(block, self.instance)
 
     def detach_endpoint(self, attachment: Attachment, addresses: Sequence[Address] = ()) -> None:
         """Remove an endpoint's device, link and namespace; nothing when they are gone.
@@ -147,6 +162,7 @@ class Datapath:
         """
         for block in self._outside(addresses):
             devices.delete_route(block, self.instance)
+        faults.passing(Point.UNROUTED)
         self._forget(attachment.number, self.netns_path(attachment.endpoint).name)
 
     def is_attached(self, attachment: Attachment) -> bool:
@@ -167,12 +183,23 @@ class Datapath:
         return sorted(int(number, 16) for number in found)
 
     def _outside(self, addresses: Sequence[Address]) -> list[Block]:
-        blocks = (Block(address, 128) for address in addresses)
+        blocks = (Block(address, _WHOLE) for address in addresses)
         return [block for block in blocks if not any(r.covers(block) for r in self._ranges)]
 
+    def forget_routes(self, kept: Iterable[Address]) -> list[Block]:
+        """Remove routes to single addresses that ``attach_endpoint`` made for endpoints which nobody knows
+        any more; ``kept`` are the addresses of all others. Those that were removed."""
+        there = (block for block in devices.blocks_to(self.instance) if block.length == _WHOLE)
+        strays = sorted(set(there) - set(self._outside(tuple(kept))) - set(self._ranges), key=str)
+        for block in strays:
+            devices.delete_route(block, self.instance)
+        return strays
+
     def _forget(self, number: int, netns: str) -> None:
-        ownership.delete_device(self.instance, host.endpoint_device(self.instance, number))
-        hooks.unhook(self.instance, _endpoint_hook(number))
+        if ownership.delete_device(self.instance, host.endpoint_device(self.instance, number)):
+            faults.passing(Point.DEVICE_DELETED)
+        if hooks.unhook(self.instance, _endpoint_hook(number)):
+            faults.passing(Point.UNHOOKED)
         ownership.remove_namespace(self.instance, netns)
 
     def write(self, writes: Iterable[Write], chunk: int = CHUNK) -> Iterator[Step]:

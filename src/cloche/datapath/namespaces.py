@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from cloche.datapath import faults
+from cloche.datapath.faults import Point
+
 RUN = Path("/run/netns")
 _NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
@@ -72,6 +75,7 @@ def create(name: str) -> None:
     _prepare_run()
     path = netns_path(name)
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0o444))
+    faults.passing(Point.NAMESPACE_NAMED)
 
     def make() -> None:
         _check(_libc.unshare(_NEWNET), "unshare of the network namespace")
@@ -87,7 +91,8 @@ def create(name: str) -> None:
 def remove(name: str) -> bool:
     """Remove the name; the namespace ends with its last user. False when there was none."""
     path = netns_path(name)
-    _libc.umount2(os.fsencode(path), _MNT_DETACH)
+    if _libc.umount2(os.fsencode(path), _MNT_DETACH) == 0:
+        faults.passing(Point.NAMESPACE_UNMOUNTED)
     try:
         path.unlink()
     except FileNotFoundError:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from cloche.datapath import devices, namespaces
+from cloche.datapath import devices, faults, namespaces
 from cloche.datapath.devices import Device
+from cloche.datapath.faults import Point
 from cloche.datapath.pins import pin_directory
 from cloche.errors import Finding, InputError
 
@@ -70,6 +71,7 @@ def create_namespace(instance: str, name: str) -> None:
     if namespaces.netns_path(name).exists():
         raise FileExistsError(f"there is a network namespace {name} already")
     _mark(instance, name).mkdir(parents=True, exist_ok=True)
+    faults.passing(Point.NAMESPACE_MARKED)
     namespaces.create(name)
 
 
@@ -78,6 +80,7 @@ def remove_namespace(instance: str, name: str) -> bool:
     if not is_own_namespace(instance, name):
         return False
     there = namespaces.remove(name)
+    faults.passing(Point.NAMESPACE_REMOVED)
     _mark(instance, name).rmdir()
     return there
 
@@ -102,10 +105,10 @@ def remove_resolv_conf(instance: str, name: str) -> None:
             file.parent.rmdir()
 
 
-def remove_etc(instance: str) -> None:
-    """Remove every resolv.conf that the instance wrote."""
+def remove_etc(instance: str, kept: Collection[str] = ()) -> None:
+    """Remove every resolv.conf that the instance wrote, but for the namespaces that are ``kept``."""
     for folder in list(ETC.iterdir()) if ETC.is_dir() else []:
-        if folder.name.startswith(f"{instance}."):
+        if folder.name.startswith(f"{instance}.") and folder.name not in kept:
             remove_resolv_conf(instance, folder.name)
 
 

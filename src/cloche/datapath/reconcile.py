@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any
 
-from cloche.datapath import bpf, encode
+from cloche.datapath import bpf, encode, faults
 from cloche.datapath.arrays import Arrays
+from cloche.datapath.faults import Point
 from cloche.datapath.layout import CONFIG_OFFSETS, ROW_UNIT
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import Maps
@@ -64,6 +65,8 @@ class Writer:
         Writes of ``rules`` are user space's own and are passed over. OSError from the kernel, IndexError
         for a number that does not fit; what came before is written.
         """
+        if faults.is_armed(Point.WRITE):
+            chunk = 1
         batch = _Batch()
         kept_here = (w for w in writes if not isinstance(w, Put | Remove) or w.map != "rules")
         for count, write in enumerate(kept_here, 1):
@@ -75,6 +78,7 @@ class Writer:
             self._one(write, batch)
             if count % chunk == 0:
                 batch.flush()
+                faults.passing(Point.WRITE)
                 yield Step.WROTE
         batch.flush()
 
@@ -86,7 +90,9 @@ class Writer:
         batch.flush()
         match write:
             case Flip(generation):
+                faults.passing(Point.BEFORE_FLIP)
                 self.arrays.config[_GENERATION_AT] = generation
+                faults.passing(Point.AFTER_FLIP)
             case Put(name, key, value):
                 self._put(name, key, value)
             case Remove(name, key) if name in encode.HASHES:

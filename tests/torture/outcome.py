@@ -1,0 +1,80 @@
+"""What a fault came to, whatever the fault: the same few numbers, and what was wrong in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from benchmarks.machine import Machine
+
+from torture.wire import Tally
+
+
+class Outcome(msgspec.Struct):
+    """One fault, done ``rounds`` times.
+
+    ``sent``, ``lost``: packets on allowed ways. ``tried``, ``made``: new flows there. ``forbidden``,
+    ``arrived``: packets where none may pass. ``leaked``: things that are there, or missing, without reason.
+    ``restarts``: starts after which tables were compared with the model compiled anew, ``same``: how many of
+    them were equal. ``wrong``: what was not as it should be, in words; empty: nothing.
+    """
+
+    fault: str
+    rounds: int = 0
+    sent: int = 0
+    lost: int = 0
+    tried: int = 0
+    made: int = 0
+    forbidden: int = 0
+    arrived: int = 0
+    leaked: int = 0
+    restarts: int = 0
+    same: int = 0
+    wrong: list[str] = []
+
+    def add(self, tally: Tally) -> None:
+        """Count the traffic of one round."""
+        for name in ("sent", "lost", "tried", "made", "forbidden", "arrived"):
+            setattr(self, name, getattr(self, name) + getattr(tally, name))
+
+    def say(self, what: str) -> None:
+        """Note that something is wrong."""
+        self.wrong.append(f"{self.fault}: {what}")
+
+    @property
+    def fine(self) -> bool:
+        """True when nothing was lost, passed, leaked or different."""
+        whole = self.made == self.tried and self.same == self.restarts
+        return whole and not (self.lost or self.arrived or self.leaked or self.wrong)
+
+
+def complaints(outcomes: Iterable[Outcome], said: Sequence[str] = ()) -> list[str]:
+    """Everything that is not fine, for a test to show; empty when all is."""
+    found = []
+    for one in outcomes:
+        if not one.fine:
+            found.append(str(one))
+    return [*found, *said] if found else []
+
+
+class Repeated(msgspec.Struct, frozen=True):
+    """Tests of one fault, run ``rounds`` times: how many passed and failed in all, and which failed."""
+
+    fault: str
+    tests: str
+    rounds: int
+    passed: int
+    failed: int
+    which: tuple[str, ...] = ()
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A whole run of ``make torture``."""
+
+    version: int
+    time: str
+    machine: Machine
+    rounds: int
+    seconds: float
+    outcomes: list[Outcome]
+    repeated: list[Repeated]
