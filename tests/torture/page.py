@@ -11,8 +11,8 @@ import msgspec
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tools")]
 
+from benchmarks.kept import RESULTS  # noqa: E402
 from benchmarks.page import on  # noqa: E402
-from benchmarks.report import RESULTS  # noqa: E402
 
 from cloche.datapath.faults import VARIABLE, Point  # noqa: E402
 from generated import write_or_check  # noqa: E402

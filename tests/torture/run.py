@@ -21,13 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from benchmarks import kept  # noqa: E402
 from benchmarks.machine import describe  # noqa: E402
-from benchmarks.report import RESULTS  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn  # noqa: E402
 from rich.table import Column, Table  # noqa: E402
@@ -284,9 +282,8 @@ def main() -> int:
     for what in wrong:
         console.print(what, markup=False)
     if rounds >= FULL:
-        path = RESULTS / f"torture-{now:%Y%m%dT%H%M%SZ}.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
-        console.print(f"kept as {path.relative_to(ROOT)}; make docs makes docs/torture.md of it")
+        kept.save_and_say("torture", report, console)
+        console.print("make docs makes docs/torture.md of it")
     return 0 if all(one.fine for one in outcomes) and not any(one.failed for one in repeated) else 1
 
 
