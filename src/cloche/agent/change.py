@@ -23,6 +23,8 @@ from cloche.agent.errands import (
     Begun,
     Compile,
     Compiled,
+    Encode,
+    Encoded,
     Events,
     Plan,
     Propose,
@@ -161,7 +163,7 @@ class Changer:
                 self.active.mended(writes, audited)
             return audited
 
-    async def _ask(self, errand: Propose | Compile | Audit, last: type) -> list[object]:
+    async def _ask(self, errand: Propose | Compile | Encode | Audit, last: type) -> list[object]:
         await self._parts.workshop.send(errand)
         answers = []
         async for answer in self._parts.workshop.until(last, Refused):
@@ -250,7 +252,9 @@ class Changer:
         await parts.responding.withdraw(plan.detach)
         await self.attachments.remove(plan.detach)
         await parts.responding.update(self.active.directory.state)
-        await self.keeper.keep(change.compiled)
+        (encoded,) = await self._ask(Encode(), Encoded)
+        assert isinstance(encoded, Encoded)
+        await self.keeper.keep(change.compiled.generation, encoded)
 
     async def save(self) -> None:
         """Try again to save what could not be saved."""

@@ -112,23 +112,34 @@ class Writes(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """The change is whole: its generation (unchanged when there was nothing to write), its digest, and what
-    is then wanted, encoded for the disk and for the next worker.
+    """The change is whole: its generation (unchanged when there was nothing to write) and its digest.
 
-    ``policies``: those in force, encoded, when they mean something else than before (else empty);
-    ``meaning``: their hash. ``held``: the generation rolled back to, 0: none; ``waiting``: the policies
-    that releasing it would change. ``closed``: endpoints that are wanted and do not fit.
+    ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that releasing it would change.
+    ``closed``: endpoints that are wanted and do not fit.
     """
 
     generation: int
     digest: str
     compile_ms: float
-    kept: bytes
-    policies: bytes
-    meaning: str
     held: int
     waiting: tuple[Waiting, ...]
     closed: tuple[Endpoint, ...]
+
+
+class Encode(NamedTuple):
+    """Encode what was compiled last for the disk. It takes long, so it is asked for when it is in force."""
+
+
+class Encoded(NamedTuple):
+    """What is wanted, encoded for the disk and for the next worker.
+
+    ``policies``: those in force, encoded, when they mean something else than when this was asked last (else
+    empty); ``meaning``: their hash.
+    """
+
+    kept: bytes
+    policies: bytes
+    meaning: str
 
 
 class Audit(NamedTuple):

@@ -28,6 +28,8 @@ from cloche.agent.errands import (
     Begun,
     Compile,
     Compiled,
+    Encode,
+    Encoded,
     Events,
     Plan,
     Propose,
@@ -44,11 +46,11 @@ from cloche.agent.rehearsing import Rehearser
 from cloche.agent.wanted import (
     Hold,
     Kept,
+    Meanings,
     changed,
     effective,
     endpoints_of,
     is_attached,
-    meaning,
     missing,
     policies_of,
     read_kept,
@@ -57,10 +59,9 @@ from cloche.agent.wanted import (
 )
 from cloche.compiler import Change, Compiler
 from cloche.errors import ClocheError, Finding, InputError, Severity
-from cloche.model.policy import Policy
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
-from cloche.orchestrators.sandbox import Manifest, World, build, delete, difference, merge
+from cloche.orchestrators.sandbox import Manifest, Readings, World, build, delete, difference, merge
 
 T = TypeVar("T")
 MANY = 1000
@@ -96,8 +97,10 @@ class Worker:
         self._kept = read_kept(begin.kept)
         self._active = World()
         """What the compiler was told; at first nothing, whatever the kernel holds."""
-        self._meaning = ""
-        self._meant: tuple[tuple[Policy, ...], str] = (), meaning(())
+        self._meaning = self._encoded = ""
+        """Of the policies in force, and of those that were encoded last."""
+        self._meanings = Meanings()
+        self._readings = Readings()
         self._proposal: Proposal | None = None
         self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.host.name, begin.generation)
         self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
@@ -126,22 +129,17 @@ class Worker:
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in endpoints)
         host = (Put(errand.host),) if errand.host else ()
-        self._proposal = Proposal(kept, now, events, self._meaning_of(policies_of(wanted)), host)
+        self._proposal = Proposal(kept, now, events, self._meanings.of(policies_of(wanted)), host)
         found = (*findings, *unheard(kept.world.findings, self._kept.world.findings))
         queued_names = tuple(one.policy for one in queued)
         return Plan(tuple(attach), detach, found, tuple(later.values()), queued_names)
-
-    def _meaning_of(self, policies: tuple[Policy, ...]) -> str:
-        """The hash of what they mean; it is made anew only when they are others than the last time."""
-        if policies != self._meant[0]:
-            self._meant = policies, meaning(policies)
-        return self._meant[1]
 
     def _wanted(self, errand: Propose) -> tuple[Kept, tuple[Finding, ...]]:
         """What is wanted with the errand's request, and what is to be said about it."""
         manifests, findings = self._requested(decode(errand))
         config, hold = self._config, self._kept.hold
-        built = build(manifests, config.pod_ranges, config.service_ranges, self._kept.world)
+        before = self._kept.world
+        built = build(manifests, config.pod_ranges, config.service_ranges, before, self._readings)
         world = overlay(config, built, self._kept.world)
         self._host = errand.host or self._host
         clashes = host_clashes(world.objects, self._host.addresses) if errand.kind is not None else ()
@@ -212,7 +210,8 @@ class Worker:
         yield from map(Events, in_parts(events))
         yield from map(Writes, in_parts(change.writes))
         self._kept, self._active, self._proposal = proposal.kept, proposal.active, None
-        yield self._compiled(change, elapsed, proposal.meaning)
+        self._meaning = proposal.meaning
+        yield self._compiled(change, elapsed)
 
     def audit(self, errand: Audit) -> Iterator[Writes | Audited]:
         """The next slice of comparing the maps with what was written to them. Raises ClocheError, OSError."""
@@ -237,22 +236,24 @@ class Worker:
         kept = msgspec.structs.replace(proposal.kept, active=active)
         return Proposal(kept, active, tuple(deletes), self._meaning)
 
-    def _compiled(self, change: Change, elapsed_ms: float, meant: str) -> Compiled:
-        kept, policies = self._kept, b""
-        if meant != self._meaning:
-            policies = msgspec.msgpack.encode(policies_of(self._active))
-            self._meaning = meant
+    def _compiled(self, change: Change, elapsed_ms: float) -> Compiled:
+        kept = self._kept
         return Compiled(
             change.generation,
             change.digest,
             elapsed_ms,
-            msgspec.msgpack.encode(kept),
-            policies,
-            meant,
             kept.hold.generation if kept.hold else 0,
             changed(kept.hold.policies, policies_of(kept.world)) if kept.hold else (),
             missing(effective(kept.world, kept.hold), self._active) if kept.active else (),
         )
+
+    def encode(self) -> Encoded:
+        """What is wanted and, where they are others than the last time, the policies in force."""
+        kept, policies = msgspec.msgpack.encode(self._kept), b""
+        if self._meaning != self._encoded:
+            policies = msgspec.msgpack.encode(policies_of(self._active))
+            self._encoded = self._meaning
+        return Encoded(kept, policies, self._meaning)
 
     def rehearse(self, errand: Rehearse) -> Rehearsal:
         """What to ask of what was compiled last."""
@@ -310,6 +311,8 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
                 yield worker.propose(errand)
             case Compile():
                 yield from worker.compile(errand)
+            case Encode():
+                yield worker.encode()
             case Audit():
                 yield from worker.audit(errand)
             case Rehearse():
