@@ -30,8 +30,12 @@ def _digest(sources: list[Path]) -> str:
 
 def traffic_program() -> Path:
     """The path of the compiled ``nb.c``. Raises CalledProcessError when it does not compile."""
-    sources = [HERE / "nb.c"]
-    return _compile(["cc", "-O2", "-s"], sources, OUTPUT / f"nb-{_digest(sources)}")
+    return program(HERE / "nb.c")
+
+
+def program(source: Path) -> Path:
+    """The path of a compiled C program. Raises CalledProcessError when it does not compile."""
+    return _compile(["cc", "-O2", "-s"], [source], OUTPUT / f"{source.stem}-{_digest([source])}")
 
 
 def bpf_object(source: Path, headers: list[Path]) -> Path:

@@ -159,7 +159,7 @@ class Changer:
             if audited.found:
                 writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
                 await self._undone_by(self.keeper.reserve(audited.generation))
-                await self._write(writes)
+                await self._write(writes, Laps())
                 self.active.mended(writes, audited)
             return audited
 
@@ -197,7 +197,7 @@ class Changer:
             self.active.too_big = error
             change = await self._less(plan, error)
             cause = f"{cause}, which does not fit"
-        await self._write(change.writes)
+        await self._write(change.writes, laps)
         laps.lap("write")
         self.active.learn(change, cause)
         await self._settle(plan, change)
@@ -237,10 +237,10 @@ class Changer:
             await self._parts.workshop.stop()
             raise
 
-    async def _write(self, writes: tuple[Write, ...]) -> None:
+    async def _write(self, writes: tuple[Write, ...], laps: Laps) -> None:
         self.active.turns += 1
         try:
-            await self.replay.write(writes)
+            await self.replay.write(writes, laps)
         except (OSError, IndexError) as error:
             await self._parts.workshop.stop()
             message = f"the kernel refused a write: {error}; the maps are read back and mended"

@@ -114,7 +114,7 @@ class Writes(NamedTuple):
 class Compiled(NamedTuple):
     """The change is whole: its generation (unchanged when there was nothing to write) and its digest.
 
-    ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that releasing it would change.
+    ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that its release changes.
     ``closed``: endpoints that are wanted and do not fit.
     """
 

@@ -18,6 +18,7 @@ import structlog
 from cloche.agent.comparing import Compared, Difference, Run, compare
 from cloche.agent.disk import write_whole
 from cloche.agent.errands import Rehearsal, Rehearse
+from cloche.agent.laps import Laps
 from cloche.agent.messages import FlowEvent, ShownReplay
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
@@ -98,8 +99,10 @@ class Replayer:
             waiting=self._waiting,
         )
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def write(self, writes: Sequence[Write], laps: Laps) -> None:
         """Apply a change's writes, the flip and what follows it only if no packet says otherwise.
+
+        The flip is written by the end of the lap ``replay``.
 
         Raises DifferenceError when one does, WorkerDiedError, and OSError or IndexError from the writes.
         """
@@ -109,8 +112,12 @@ class Replayer:
         if generation and await self._loaded():
             await parts.workshop.send(Rehearse(*self._budget(0.0), active=False))
             await kernel.run(parts.write, writes[:flip])
+            laps.lap("write")
             await self._before(generation)
-            await kernel.run(parts.write, writes[flip:])
+            await kernel.run(parts.write, writes[flip : flip + 1])
+            laps.lap("replay")
+            await kernel.run(parts.write, writes[flip + 1 :])
+            laps.lap("finish")
             self._passed(generation)
         elif writes:
             await kernel.run(parts.write, writes)

@@ -124,8 +124,7 @@ class Worker:
         endpoints = {
             found.key for found in wanted.objects if isinstance(found, Endpoint) and is_attached(found)
         }
-        now, later = self._split(wanted, set(errand.lost))
-        events = difference(self._active, now)
+        now, later, events = self._split(wanted, set(errand.lost))
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in endpoints)
         host = (Put(errand.host),) if errand.host else ()
@@ -153,8 +152,9 @@ class Worker:
             hold = Hold(generation, read_policies(content))
         return Kept(manifests, world, hold), findings
 
-    def _split(self, world: World, lost: set[str]) -> tuple[World, dict[str, Endpoint]]:
-        """The world that can be now, without attached endpoints that come back as others, and those.
+    def _split(self, world: World, lost: set[str]) -> tuple[World, dict[str, Endpoint], tuple[Event, ...]]:
+        """The world that can be now, without attached endpoints that come back as others; those; and the
+        events that lead to that world.
 
         ``lost``: endpoints whose links are gone, to be attached anew.
         """
@@ -169,9 +169,10 @@ class Worker:
             and (found.key in deletes or found.key in lost or found.addresses != self._attached[found.key])
         }
         if not later:
-            return world, later
+            return world, later, events
         objects = tuple(f for f in world.objects if not (isinstance(f, Endpoint) and f.key in later))
-        return msgspec.structs.replace(world, objects=objects), later
+        now = msgspec.structs.replace(world, objects=objects)
+        return now, later, difference(self._active, now)
 
     def _requested(
         self, request: ApplyRequest | DeleteRequest | None

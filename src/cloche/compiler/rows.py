@@ -7,8 +7,9 @@ written behind the others while the active generation goes on reading those.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
+from operator import itemgetter
 from typing import NamedTuple
 
 from cloche.compiler.atoms import Atoms, overlay
@@ -38,6 +39,16 @@ class Recut:
 
     def __init__(self, old: Atoms, new: Atoms) -> None:
         self.old, self.new = old, new
+
+    def bring(self) -> Callable[[Content], Content]:
+        """What makes, of a content by the old numbers, the one by the new numbers that decides the same."""
+        places = [-1] * self.new.size
+        for _, _, old, new in overlay(self.old.intervals, self.new.intervals):
+            places[new] = old
+        if len(places) < 2:  # itemgetter gives no tuple for one
+            return lambda content: tuple((*content, 0)[place] for place in places)
+        pick = itemgetter(*places)
+        return lambda content: pick((*content, 0))
 
     @cached_property
     def common(self) -> list[int]:
@@ -126,15 +137,12 @@ class Rows:
         atoms (or move, if those do not fit behind); no two of them become equal.
         """
         leaving = Counter(self._rows_left(wanted, gone))
-        source = {new: old for _, _, old, new in overlay(cut.old.intervals, cut.new.intervals)}
+        brought = cut.bring()
         chosen: dict[Content, int] = {}
         moved: dict[int, int] = {}
         for row, content in self._content.items():
             if self._uses[row] > leaving[row]:
-                cells = [0] * cut.new.size
-                for number, old in source.items():
-                    cells[number] = content[old]
-                stays = tuple(cells)
+                stays = brought(content)
                 if self._units[row] * ROW_UNIT < cut.new.size:
                     chosen[stays] = moved[row] = self._new(stays, plan)
                 else:

@@ -1,9 +1,9 @@
-"""What manifests came to the last time, so that one changed policy does not cost reading all of them."""
+"""What manifests came to the last time, so that one changed object does not cost reading all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
 from cloche.errors import Finding
 from cloche.model.policy import Policy
@@ -11,47 +11,73 @@ from cloche.model.topology import Namespace
 from cloche.orchestrators.sandbox.advice import advise
 from cloche.orchestrators.sandbox.manifests import Manifest
 from cloche.orchestrators.sandbox.networkpolicy import read_policy
-from cloche.orchestrators.sandbox.pods import Pod
+from cloche.orchestrators.sandbox.pods import Pod, read_pod
+
+T = TypeVar("T")
+Key = tuple[str, str, str]
 
 
-class _Read(NamedTuple):
-    """What one manifest said, and what there was to say about it."""
+class _Read(NamedTuple, Generic[T]):
+    """What one manifest said, and what there was to say about it. ``beside``: what else was known of it."""
 
     manifest: Manifest
-    policy: Policy | None
+    beside: str
+    made: T | None
     findings: tuple[Finding, ...]
 
 
-class Readings:
-    """Remembers policies by the very manifest they were read from; the answers are those of a first reading.
+class _Memory(Generic[T]):
+    """What manifests of one kind came to; whatever is not asked for between two turns is forgotten."""
 
-    Findings of a reading are said again each time. Advice is remembered only where there is none, for these
-    pods and namespaces, as what it costs to find what may be meant is counted over the whole input.
+    def __init__(self, read: Callable[[Manifest, str, list[Finding]], T | None]) -> None:
+        self._read = read
+        self._last: dict[Key, _Read[T]] = {}
+        self._now: dict[Key, _Read[T]] = {}
+
+    def turn(self) -> None:
+        """Another reading of all manifests begins."""
+        self._last, self._now = self._now, {}
+
+    def read(self, manifest: Manifest, beside: str, findings: list[Finding]) -> T | None:
+        """What it comes to; findings are said again each time."""
+        known = self._last.get(manifest.key)
+        if known is None or known.manifest is not manifest or known.beside != beside:
+            said: list[Finding] = []
+            known = _Read(manifest, beside, self._read(manifest, beside, said), tuple(said))
+        self._now[manifest.key] = known
+        findings += known.findings
+        return known.made
+
+
+class Readings:
+    """Remembers pods and policies by the very manifest they were read from: as if read for the first time.
+
+    Advice is remembered only where there is none, for these pods and namespaces, as what it costs to find
+    what may be meant is counted over the whole input.
     """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str, str], _Read] = {}
+        self._policies = _Memory(lambda manifest, _, findings: read_policy(manifest, findings))
+        self._bare_pods = _Memory(read_pod)
         self._pods: Sequence[Pod] = ()
         self._namespaces: Sequence[Namespace] = ()
         self._quiet: dict[str, Policy] = {}
 
+    def turn(self) -> None:
+        """Another reading of all manifests begins; what is not read in it is forgotten in the next."""
+        self._policies.turn()
+        self._bare_pods.turn()
+
+    def pod(self, manifest: Manifest, workload: str, findings: list[Finding]) -> Pod | None:
+        """As ``pods.read_pod``."""
+        return self._bare_pods.read(manifest, workload, findings)
+
     def policies(self, manifests: Sequence[Manifest], findings: list[Finding]) -> list[Policy]:
         """The policies of the manifests, by namespace and name; what is wrong goes to ``findings``."""
-        known: dict[tuple[str, str, str], _Read] = {}
-        policies = []
         wanted = [manifest for manifest in manifests if manifest.kind == "NetworkPolicy"]
-        for manifest in sorted(wanted, key=lambda manifest: manifest.key):
-            read = self._known.get(manifest.key)
-            if read is None or read.manifest is not manifest:
-                said: list[Finding] = []
-                policy = read_policy(manifest, said)
-                read = _Read(manifest, policy, tuple(said))
-            known[manifest.key] = read
-            findings += read.findings
-            if read.policy is not None:
-                policies.append(read.policy)
-        self._known = known
-        return policies
+        wanted.sort(key=lambda manifest: manifest.key)
+        read = (self._policies.read(manifest, "", findings) for manifest in wanted)
+        return [policy for policy in read if policy is not None]
 
     def advise(
         self,

@@ -96,10 +96,11 @@ def _assemble(
     manifests: Sequence[Manifest], ranges: Ranges, previous: World | None, readings: Readings
 ) -> World:
     """The world, errors among its findings."""
+    readings.turn()
     findings = [*duplicates(manifests), *_overlaps(ranges)]
     _name_unused(manifests, findings)
     namespaces = read_namespaces(manifests, findings)
-    pods, assumed = _address_pods(read_pods(manifests, findings), ranges.pods, previous, findings)
+    pods, assumed = _address_pods(read_pods(manifests, findings, readings), ranges.pods, previous, findings)
     services = _read_services(manifests, pods, ranges.services, previous, findings)
     policies = readings.policies(manifests, findings)
     readings.advise(policies, pods, namespaces, findings)
