@@ -123,7 +123,7 @@ class Run:
             yield One(pair, what, Asked(forbids, requested, answered, next(later, end)), stages)
 
     def outcomes(self) -> Iterator[Outcome]:
-        """What each came to. That TCP is allowed again is not told: who sends again waits by its own clock."""
+        """What each came to; not of TCP that is allowed again, as who sends again waits by its own clock."""
         for one in self.ones():
             kind = TOGGLED[one.pair]
             if kind == "tcp" and not one.asked.forbids:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cloche.agent.errands import Audited, Compiled
+from cloche.agent.errands import Audited, Compiled, Events, Writes
 from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, ShownGeneration
 from cloche.agent.naming import Directory
 from cloche.agent.wanted import Waiting
 from cloche.errors import Finding, TooBigError
-from cloche.model.state import Event
 from cloche.model.topology import Endpoint
 from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Tables, Write
 
@@ -21,11 +21,17 @@ GENERATIONS_SHOWN = 100
 
 
 class Change(NamedTuple):
-    """What the worker made of a proposal."""
+    """What the worker made of a proposal. ``named``: what is to be known of its writes."""
 
-    events: tuple[Event, ...]
-    writes: tuple[Write, ...]
+    events: tuple[Events, ...]
+    writes: tuple[Writes, ...]
+    named: tuple[Write, ...]
     compiled: Compiled
+
+    @property
+    def entries(self) -> int:
+        """How many writes there are."""
+        return sum(part.entries for part in self.writes)
 
 
 class Active:
@@ -56,28 +62,32 @@ class Active:
             self.directory.learn_rules(tables.generation, number, known)
         self._fresh = True
 
-    def learn(self, change: Change, cause: str) -> None:
-        """What was written is active: know it by name."""
+    async def learn(self, change: Change, cause: str) -> None:
+        """What was written is active: know it by name, in steps that leave the loop its turn."""
         compiled = change.compiled
         if self._fresh:
             self.directory.forget()
             self._fresh = False
-        for event in change.events:
-            self.directory.apply(event)
-        self.learn_writes(change.writes, compiled.generation)
+        for part in change.events:
+            for event in part.events:
+                self.directory.apply(event)
+            await asyncio.sleep(0)
+        self.learn_writes(change.named, compiled.generation)
         self.generation, self.digest = compiled.generation, compiled.digest
         self.compile_ms = round(compiled.compile_ms, 3)
         self.held, self.waiting, self.closed = compiled.held, compiled.waiting, compiled.closed
         self.turns += 1
         if change.writes:
-            self.tell(cause, len(change.writes))
+            self.tell(cause, change.entries)
 
-    def mended(self, writes: tuple[Write, ...], audited: Audited) -> None:
-        """What was altered from outside is as it should be, in a generation of its own."""
-        self.learn_writes(writes, audited.generation)
+    def mended(self, change: tuple[int, tuple[Write, ...]], audited: Audited) -> None:
+        """What was altered from outside is as it should be, in a generation of its own: so many writes, and
+        what is to be known of them."""
+        count, named = change
+        self.learn_writes(named, audited.generation)
         self.generation, self.digest = audited.generation, audited.digest
         self.turns += 1
-        self.tell("repair", len(writes))
+        self.tell("repair", count)
 
     def learn_writes(self, writes: tuple[Write, ...], generation: int) -> None:
         """Rules and entries that these writes gave."""

@@ -9,6 +9,7 @@ only endpoints that are no longer wanted go, and each later change tries again.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ import structlog
 from cloche.agent.active import Active, Change
 from cloche.agent.attachments import Attachments
 from cloche.agent.errands import (
+    AT_ONCE,
     Audit,
     Audited,
     Begin,
@@ -26,6 +28,7 @@ from cloche.agent.errands import (
     Encode,
     Encoded,
     Events,
+    Named,
     Plan,
     Propose,
     Refused,
@@ -47,6 +50,12 @@ from cloche.tables.schema import Write
 T = TypeVar("T")
 STAYS = "what was in force stays; what went is closed, what came stays closed; later changes try again"
 log = structlog.get_logger()
+
+
+def _written(answers: list[object]) -> tuple[tuple[Writes, ...], tuple[Write, ...]]:
+    """The parts of a change's writes among the worker's answers, and what is to be known of them."""
+    writes = tuple(part for part in answers if isinstance(part, Writes))
+    return writes, tuple(write for part in answers if isinstance(part, Named) for write in part.writes)
 
 
 class Changer:
@@ -157,10 +166,10 @@ class Changer:
             audited = answers.pop()
             assert isinstance(audited, Audited)
             if audited.found:
-                writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
+                writes, named = _written(answers)
                 await self._undone_by(self.keeper.reserve(audited.generation))
                 await self._write(writes, Laps())
-                self.active.mended(writes, audited)
+                self.active.mended((sum(part.entries for part in writes), named), audited)
             return audited
 
     async def _ask(self, errand: Propose | Compile | Encode | Audit, last: type) -> list[object]:
@@ -168,6 +177,8 @@ class Changer:
         answers = []
         async for answer in self._parts.workshop.until(last, Refused):
             answers.append(answer)
+            if isinstance(answer, Events) and len(answer.events) == AT_ONCE:
+                gc.freeze()  # Python's cycle collector would walk it again and again, and the loop would wait
         if isinstance(answers[-1], Refused):
             raise as_error(answers[-1].refusal)
         return answers
@@ -181,9 +192,8 @@ class Changer:
         answers = await self._ask(errand, Compiled)
         compiled = answers.pop()
         assert isinstance(compiled, Compiled)
-        events = tuple(event for part in answers if isinstance(part, Events) for event in part.events)
-        writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
-        return Change(events, writes, compiled)
+        events = tuple(part for part in answers if isinstance(part, Events))
+        return Change(events, *_written(answers), compiled)
 
     async def _realise(self, plan: Plan, cause: str, laps: Laps, *, whole: bool = False) -> int:
         """Carry a plan out; how many writes it took. ``whole``: not in part when it does not fit."""
@@ -199,10 +209,10 @@ class Changer:
             cause = f"{cause}, which does not fit"
         await self._write(change.writes, laps)
         laps.lap("write")
-        self.active.learn(change, cause)
+        await self.active.learn(change, cause)
         await self._settle(plan, change)
         laps.lap("listen")
-        return len(change.writes)
+        return change.entries
 
     async def _attach(self, plan: Plan, laps: Laps) -> Change:
         """Attach and compile; what was attached goes again when the whole cannot be."""
@@ -237,7 +247,7 @@ class Changer:
             await self._parts.workshop.stop()
             raise
 
-    async def _write(self, writes: tuple[Write, ...], laps: Laps) -> None:
+    async def _write(self, writes: tuple[Writes, ...], laps: Laps) -> None:
         self.active.turns += 1
         try:
             await self.replay.write(writes, laps)

@@ -47,7 +47,7 @@ class Keeper:
         """What must be on disk before the change is written: its number, what its numbers stand for, and who
         is ``attached`` anew. Raises OSError."""
         await self.reserve(change.compiled.generation, attached=attached)
-        named = dict(named_rules(change.writes))
+        named = dict(named_rules(change.named))
         if named:
             rules = self.rules | named
             await self._kernel.run(self._disk.save_rules, rules)

@@ -11,9 +11,9 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +21,6 @@ from cloche.agent.auditing import Audits
 from cloche.agent.clashes import host_clashes
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
-    AT_ONCE,
     Audit,
     Audited,
     Begin,
@@ -31,12 +30,15 @@ from cloche.agent.errands import (
     Encode,
     Encoded,
     Events,
+    Named,
     Plan,
     Propose,
     Refused,
     Rehearsal,
     Rehearse,
     Writes,
+    in_parts,
+    packed,
 )
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Mode
 from cloche.agent.overlay import overlay
@@ -63,7 +65,6 @@ from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox import Manifest, Readings, World, build, delete, difference, merge
 
-T = TypeVar("T")
 MANY = 1000
 """Events worth a walk of the collector."""
 
@@ -79,12 +80,6 @@ class Proposal(NamedTuple):
     events: tuple[Event, ...]
     meaning: str
     host: tuple[Event, ...] = ()
-
-
-def in_parts(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
-    """The values in pieces small enough for one step of the agent's loop."""
-    for first in range(0, len(values), AT_ONCE):
-        yield tuple(values[first : first + AT_ONCE])
 
 
 class Worker:
@@ -187,7 +182,7 @@ class Worker:
                 return merge(old, manifests), ()
         return delete(old, request.manifests)
 
-    def compile(self, errand: Compile) -> Iterator[Events | Writes | Compiled]:
+    def compile(self, errand: Compile) -> Iterator[Events | Writes | Named | Compiled]:
         """The proposal as events and writes, in parts, then what they come to. Raises TooBigError."""
         assert self._proposal is not None
         proposal = self._less(self._proposal) if errand.less else self._proposal
@@ -209,19 +204,19 @@ class Worker:
             del self._attached[key]
         self._attached.update((found.attachment.endpoint, found.addresses) for found in errand.attached)
         yield from map(Events, in_parts(events))
-        yield from map(Writes, in_parts(change.writes))
+        yield from packed(change.writes)
         self._kept, self._active, self._proposal = proposal.kept, proposal.active, None
         self._meaning = proposal.meaning
         yield self._compiled(change, elapsed)
 
-    def audit(self, errand: Audit) -> Iterator[Writes | Audited]:
+    def audit(self, errand: Audit) -> Iterator[Writes | Named | Audited]:
         """The next slice of comparing the maps with what was written to them. Raises ClocheError, OSError."""
         found, ended = ([], True) if self._first else self._audits.look(errand.seconds)
         digest = ""
         if found:
             writes, digest = self._audits.mend(found)
             self._rehearser.note((), writes)
-            yield from map(Writes, in_parts(writes))
+            yield from packed(writes)
         generation = self._compiler.tables.generation
         yield Audited(tuple(one.what for one in found), ended, generation, digest)
 
