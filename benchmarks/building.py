@@ -38,9 +38,16 @@ def program(source: Path) -> Path:
     return _compile(["cc", "-O2", "-s"], [source], OUTPUT / f"{source.stem}-{_digest([source])}")
 
 
-def bpf_object(source: Path, headers: list[Path]) -> Path:
-    """The path of the BPF object of ``source``. Raises CalledProcessError when it does not compile."""
+def bpf_object(
+    source: Path, headers: list[Path], options: tuple[str, ...] = ("-c",), suffix: str = ".bpf.o"
+) -> Path:
+    """The path of the BPF object of ``source``, or of what else these options make of it.
+
+    ``headers`` are what else it is made from. Raises CalledProcessError when it does not compile.
+    """
     sources = [source, *headers]
     includes = [f"-isystem{BPF_HEADERS / kind}" for kind in ("any-linux-any", "x86-linux-any")]
-    arguments = ["clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-c", *includes]
-    return _compile(arguments, sources, OUTPUT / f"{source.stem}-{_digest(sources)}.bpf.o")
+    arguments = ["clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", *options]
+    if source.suffix == ".c":
+        arguments += includes
+    return _compile(arguments, sources, OUTPUT / f"{source.stem}-{_digest(sources)}{suffix}")
