@@ -322,15 +322,16 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
 def work(pipe: Pipe) -> None:
     """Answer errands until the agent is gone."""
     try:
-        begin = pipe.receive()
-        assert isinstance(begin, Begin)
-        try:
-            worker = Worker(begin)
-        except ClocheError as error:
-            pipe.send(Refused(as_refusal(error)))
-            return
+        with without_collector(MANY):
+            begin = pipe.receive()
+            assert isinstance(begin, Begin)
+            try:
+                worker = Worker(begin)
+            except ClocheError as error:
+                pipe.send(Refused(as_refusal(error)))
+                return
+            del begin
         pipe.send(Begun(worker.behind))
-        del begin
         while True:
             for reply in answer(worker, pipe.receive()):
                 pipe.send(reply)
