@@ -39,6 +39,10 @@ bench: ## speed against a bare veth pair and a bridge, classification, the compi
 	$(PYTHON) -m benchmarks --rules 2,1000,10000
 	$(PYTHON) -m benchmarks.classify
 	$(PYTHON) -m benchmarks.scale
+	$(PYTHON) -m benchmarks.effect
+	$(PYTHON) -m benchmarks.services
+	$(PYTHON) -m benchmarks.profile
+	$(PYTHON) -m benchmarks.footprint
 	$(PYTHON) -m benchmarks.page
 
 scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes

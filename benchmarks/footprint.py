@@ -21,10 +21,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import town
+from benchmarks import kept, town
 from benchmarks.figures import Figure, figure
 from benchmarks.machine import Machine, describe
-from benchmarks.report import RESULTS
 from benchmarks.sandbox import Sandbox, sandbox
 from cloche.agent.client import Client, connect
 from cloche.agent.messages import Mode
@@ -210,14 +209,6 @@ def show(made: Report, console: Console) -> None:
     )
 
 
-def save(made: Report, folder: Path = RESULTS) -> Path:
-    """Write the run as JSON and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"footprint-{made.time[:19].replace(':', '').replace('-', '')}Z.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
-
-
 def main() -> int:
     """Measure, print, keep; 2 when this machine cannot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
@@ -235,7 +226,7 @@ def main() -> int:
         return 2
     show(made, console)
     if not (options.quick or options.no_save):
-        console.print(f"kept in {os.path.relpath(save(made))}", highlight=False)
+        kept.save_and_say("footprint", made, console)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from benchmarks import report, scale
+from benchmarks import page_clock, report, scale
 from benchmarks.classify.__main__ import Results as Classified
 from benchmarks.figures import Conclusion, Figure
 from benchmarks.machine import Machine
@@ -156,6 +156,7 @@ def files() -> dict[Path, str]:
     """The page and its picture."""
     made, file = load("paths", Report)
     parts = [HEAD, *paths(made, file), *classification(), *compiling()]
+    parts += page_clock.sections(on)
     return {PAGE: "\n".join(parts) + "\n", PICTURE: picture(made)}
 
 

@@ -42,3 +42,8 @@ class Spread(msgspec.Struct, frozen=True):
 def spread(values: Sequence[float]) -> Spread:
     """Both, with their intervals."""
     return Spread(quantile_figure(values, 0.5), quantile_figure(values, 0.99))
+
+
+def shown(found: Figure, digits: int = 0) -> str:
+    """A figure and its interval, in words."""
+    return f"{found.median:.{digits}f} ({found.low:.{digits}f}..{found.high:.{digits}f})"

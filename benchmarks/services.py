@@ -11,7 +11,6 @@ import argparse
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 
 import msgspec
@@ -19,10 +18,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks import kept
 from benchmarks.figures import Figure, figure, ratios
 from benchmarks.machine import Machine, describe
-from benchmarks.quantiles import quantile
-from benchmarks.report import COLOURS, RESULTS
+from benchmarks.quantiles import quantile, shown
+from benchmarks.report import COLOURS
 from benchmarks.scale import at_most
 from benchmarks.site import SERVICE_PORT, SYN, Ends, Site, devices, site
 from cloche.errors import ClocheError
@@ -117,10 +117,6 @@ def measure(rounds: int, console: Console) -> Report:
     return Report(1, time, machine, GOAL, RULES, rounds, PACKETS, lines(p50, p99))
 
 
-def _shown(found: Figure, digits: int = 0) -> str:
-    return f"{found.median:.{digits}f} ({found.low:.{digits}f}..{found.high:.{digits}f})"
-
-
 def show(made: Report, console: Console) -> None:
     """Print the run as a table."""
     table = Table(title=f"ns of a service's first packet, {made.rounds} rounds of {made.packets}")
@@ -131,21 +127,13 @@ def show(made: Report, console: Console) -> None:
         goal = f"[{COLOURS[conclusion]}]{conclusion}[/]" if line is made.lines[1] else ""
         table.add_row(
             f"{line.services:,}" + (", one of them" if line.only_one else ""),
-            _shown(line.p50),
-            _shown(line.p99),
-            _shown(line.p50_ratio, 3),
-            _shown(line.p99_ratio, 3),
+            shown(line.p50),
+            shown(line.p99),
+            shown(line.p50_ratio, 3),
+            shown(line.p99_ratio, 3),
             goal,
         )
     console.print(table)
-
-
-def save(made: Report, folder: Path = RESULTS) -> Path:
-    """Write the run as JSON and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"services-{made.time[:19].replace(':', '').replace('-', '')}Z.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
 
 
 def main() -> int:
@@ -166,7 +154,7 @@ def main() -> int:
         return 2
     show(made, console)
     if not (options.quick or options.no_save):
-        console.print(f"kept in {os.path.relpath(save(made))}", highlight=False)
+        kept.save_and_say("services", made, console)
     return 0
 
 

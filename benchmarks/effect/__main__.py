@@ -11,19 +11,17 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import town
+from benchmarks import kept, town
 from benchmarks.effect.changes import Outcome, flowing
-from benchmarks.figures import Figure
 from benchmarks.machine import Machine, describe
-from benchmarks.quantiles import Spread, quantile, spread
-from benchmarks.report import COLOURS, RESULTS
+from benchmarks.quantiles import Spread, quantile, shown, spread
+from benchmarks.report import COLOURS
 from benchmarks.sandbox import sandbox
 from benchmarks.scale import at_most
 from cloche.agent.messages import Mode
@@ -129,10 +127,6 @@ def measure(rounds: int, console: Console) -> Report:
     )
 
 
-def _shown(found: Figure) -> str:
-    return f"{found.median:.1f} ({found.low:.1f}..{found.high:.1f})"
-
-
 def show(made: Report, console: Console) -> None:
     """Print the run."""
     table = Table(title=f"ms to the first packet judged by a change, {made.changes} changes")
@@ -140,26 +134,20 @@ def show(made: Report, console: Console) -> None:
         table.add_column(title)
     for line in made.lines:
         way = "forbidden" if line.forbids else "allowed"
-        table.add_row(line.what, line.kind, way, str(line.count), _shown(line.ms.p50), _shown(line.ms.p99))
+        table.add_row(
+            line.what, line.kind, way, str(line.count), shown(line.ms.p50, 1), shown(line.ms.p99, 1)
+        )
     console.print(table)
     conclusion = at_most(made.all.p99, made.goal_ms)
     console.print(
-        f"all: p50 {_shown(made.all.p50)}, p99 {_shown(made.all.p99)} ms; goal {made.goal_ms:g}: "
-        f"[{COLOURS[conclusion]}]{conclusion}[/]; from the answer: p50 {_shown(made.after_answer.p50)}; "
+        f"all: p50 {shown(made.all.p50, 1)}, p99 {shown(made.all.p99, 1)} ms; goal {made.goal_ms:g}: "
+        f"[{COLOURS[conclusion]}]{conclusion}[/]; from the answer: p50 {shown(made.after_answer.p50, 1)}; "
         f"judged wrongly after: {made.wrong}; lost of what was allowed: {made.lost} of {made.steady:,}; "
         f"longest gap {made.gap_ms:.1f} ms; agent's loop blocked {made.loop_longest_block_ms:.0f} ms at most",
         highlight=False,
     )
     for stage in made.stages:
         console.print(f"  {stage.name}: p50 {stage.p50:.1f}, p99 {stage.p99:.1f} ms", highlight=False)
-
-
-def save(made: Report, folder: Path = RESULTS) -> Path:
-    """Write the run as JSON and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"effect-{made.time[:19].replace(':', '').replace('-', '')}Z.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
 
 
 def main() -> int:
@@ -180,7 +168,7 @@ def main() -> int:
         return 2
     show(made, console)
     if not (options.quick or options.no_save):
-        console.print(f"kept in {os.path.relpath(save(made))}", highlight=False)
+        kept.save_and_say("effect", made, console)
     return 0
 
 

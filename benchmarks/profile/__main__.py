@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks import kept
 from benchmarks.building import HERE, bpf_object
 from benchmarks.machine import Machine, describe
 from benchmarks.profile.counting import (
@@ -31,7 +31,6 @@ from benchmarks.profile.counting import (
 )
 from benchmarks.profile.packets import KINDS, Kind, checked
 from benchmarks.quantiles import Spread, spread
-from benchmarks.report import RESULTS
 from benchmarks.site import Site, devices, site
 from cloche.datapath.bpf import Runner, SkbContext
 from cloche.datapath.libbpf import ObjectFile
@@ -167,14 +166,6 @@ def show(made: Report, console: Console) -> None:
     console.print(table)
 
 
-def save(made: Report, folder: Path = RESULTS) -> Path:
-    """Write the run as JSON and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"profile-{made.time[:19].replace(':', '').replace('-', '')}Z.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
-
-
 def main() -> int:
     """Measure, print, keep; 2 when this machine cannot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
@@ -193,7 +184,7 @@ def main() -> int:
         return 2
     show(made, console)
     if not (options.quick or options.no_save):
-        console.print(f"kept in {os.path.relpath(save(made))}", highlight=False)
+        kept.save_and_say("profile", made, console)
     return 0
 
 

@@ -42,12 +42,15 @@ class Recut:
 
     def bring(self) -> Callable[[Content], Content]:
         """What makes, of a content by the old numbers, the one by the new numbers that decides the same."""
-        places = [-1] * self.new.size
+        free = self.old.everything & 1 == 0
+        places = [0 if free else -1] * self.new.size
         for _, _, old, new in overlay(self.old.intervals, self.new.intervals):
             places[new] = old
         if len(places) < 2:  # itemgetter gives no tuple for one
             return lambda content: tuple((*content, 0)[place] for place in places)
         pick = itemgetter(*places)
+        if free:  # no atom has the number 0, so every content begins with a 0 that can stand for nothing
+            return lambda content: pick(content) if content else (0,) * len(places)
         return lambda content: pick((*content, 0))
 
     @cached_property
@@ -69,6 +72,8 @@ class RowPlan:
         self.writes: list[Write] = []
         self.content: dict[int, Content] = {}
         self.units: dict[int, int] = {}
+        self.by_content: dict[Content, int] | None = None
+        """After another cut of the ports: all rows by what they are then."""
 
 
 class Rows:
@@ -118,6 +123,8 @@ class Rows:
             if row is None:
                 row = fresh[content] = self._new(content, plan)
             plan.rows[pair] = row
+        if chosen is not self._by_content:
+            plan.by_content = chosen | fresh
         return plan
 
     def _new(self, content: Content, plan: RowPlan) -> int:
@@ -212,10 +219,14 @@ class Rows:
                 self._uses[row] += 1
                 rows[class_] = row
         self._uses.subtract(left)
-        for row, content in plan.content.items():
-            self._forget(row)
-            self._content[row] = content
-            self._by_content[content] = row
+        if plan.by_content is not None:
+            self._by_content = plan.by_content
+            self._content.update(plan.content)
+        else:
+            for row, content in plan.content.items():
+                self._forget(row)
+                self._content[row] = content
+                self._by_content[content] = row
         self._units.update(plan.units)
         gone = sorted({row for row in left if not self._uses[row]})
         self._ranges.keep([(row, self._units.pop(row)) for row in gone])
