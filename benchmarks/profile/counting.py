@@ -11,11 +11,11 @@ import ctypes
 import os
 import re
 import struct
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.building import HERE, OUTPUT, bpf_object
+from benchmarks.profile.assembly import Block, blocks
 from cloche.datapath import bpf
 from cloche.datapath.btf import read_elf
 from cloche.datapath.libbpf import ObjectFile
@@ -106,20 +106,6 @@ class Calls:
 # --- instructions ---
 
 SECTION = ".data.blocks"
-FUNCTION = re.compile(r"^([A-Za-z_]\w*):\s+# @")
-BLOCK = re.compile(r"^(LBB\d+_\d+:|# %bb\.\d+:)")
-INSTRUCTION = re.compile(r"^\t(?![.#])(\S.*?)(\s+#.*)?$")
-LOAD = re.compile(r"^(w\d+) = \*\(u8 \*\)\((r\d+) \+ (\d+)\)$")
-OURS = re.compile(r"^r\d+ = (__sancov_gen_[.\d]*) ll$")
-
-
-class Block(NamedTuple):
-    """A basic block: its counter (its function's and the place in it, None: it has none), how many
-    instructions it has without those of counters, and how many calls of each helper by number."""
-
-    counter: tuple[str, int] | None
-    instructions: int
-    calls: Counter[int]
 
 
 def _plain(text: str) -> str:
@@ -133,46 +119,9 @@ def _plain(text: str) -> str:
     return re.sub(r"^(@__sancov_gen_\S* =) private", r"\1 internal", text, flags=re.M)
 
 
-def blocks(text: str) -> list[Block]:
-    """The basic blocks of a program's assembly with counters. ValueError where it is not understood."""
-    found: list[Block] = []
-    lines: list[str] = []
-    inside, array = False, ""
-    for line in text.split("\n"):
-        if FUNCTION.match(line) and not line.startswith("."):
-            inside, array = True, ""
-        if inside and (BLOCK.match(line) or line.startswith(".Lfunc_end")):
-            if lines:
-                block, array = _block(lines, array)
-                found.append(block)
-                lines = []
-            inside = not line.startswith(".Lfunc_end")
-        elif inside and (match := INSTRUCTION.match(line)):
-            lines.append(match.group(1))
-    return found
-
-
-def _block(lines: list[str], array: str) -> tuple[Block, str]:
-    """One block, and the counters of its function as far as they are known."""
-    counter, skipped = None, 0
-    for number, line in enumerate(lines):
-        ours, load = OURS.match(line), LOAD.match(line)
-        if ours:
-            array, skipped = ours.group(1), skipped + 1
-        elif load and lines[number + 1 : number + 3] == [
-            f"{load.group(1)} += 1",
-            f"*(u8 *)({load.group(2)} + {load.group(3)}) = {load.group(1)}",
-        ]:
-            if counter is not None:
-                raise ValueError(f"a block with two counters: {lines}")
-            counter, skipped = (array, int(load.group(3))), skipped + 3
-    calls = Counter(int(line.removeprefix("call ")) for line in lines if re.fullmatch(r"call \d+", line))
-    return Block(counter, len(lines) - skipped, calls), array
-
-
 class Counted(NamedTuple):
-    """What one run of the program came to. ``unsure``: instructions of blocks that the compiler made late,
-    without a counter, each as often as the block before it; part of ``instructions``."""
+    """What one run of the program came to. ``unsure``: instructions of blocks that go by no counter, each as
+    often as the block before it; part of ``instructions``."""
 
     instructions: int
     unsure: int
