@@ -145,8 +145,9 @@ def compiling() -> Iterator[str]:
 
 HEAD = f"""# Results
 
-What `python -m benchmarks`, `python -m benchmarks.classify` and `python -m benchmarks.scale` measured last;
-this page is made of their files by `python -m benchmarks.page`. A goal is {Conclusion.MET} when the whole
+What `make bench` measured last; this page is made of its files by `python -m benchmarks.page`. Each part runs
+by itself too: `python -m benchmarks`, and `.classify`, `.scale`, `.effect`, `.services`, `.profile`,
+`.footprint` behind that. A goal is {Conclusion.MET} when the whole
 95 % interval meets it, {Conclusion.MISSED} when none of it does, {Conclusion.UNDECIDED} otherwise. Numbers
 of different machines are not compared. How the flow table was chosen: [another page](design/flow-table.md).
 """

@@ -163,9 +163,8 @@ def footprint(on: On) -> Iterator[str]:
         f"A start with {made.pods} pinned endpoints, from execution to the first answer: "
         f"**{shown(made.starts, 1)} s** ({made.starts.rounds} starts; a new instance: "
         f"{made.first_start:.1f} s). The "
-        "datapath works meanwhile. The time goes into reading the maps back, handing them to the "
-        "worker, and "
-        "compiling the whole world again to compare: each set has a row for each class, in Python."
+        "datapath works meanwhile. The time goes into the worker: it reads the maps back, takes them "
+        "over and compiles the whole world again to compare; each set has a row for each class, in Python."
     )
 
 

@@ -15,7 +15,7 @@ from cloche.agent.naming import Directory
 from cloche.agent.wanted import Waiting
 from cloche.errors import Finding, TooBigError
 from cloche.model.topology import Endpoint
-from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Tables, Write
+from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Write
 
 GENERATIONS_SHOWN = 100
 
@@ -54,12 +54,17 @@ class Active:
         self._fresh = True
         """The worker knows nothing yet, so its next events are the whole model."""
 
-    def adopt(self, tables: Tables, rules: Mapping[int, tuple[RuleOrigin, ...]]) -> None:
+    def adopt(
+        self,
+        entries: Mapping[int, EndpointEntry],
+        generation: int,
+        rules: Mapping[int, tuple[RuleOrigin, ...]],
+    ) -> None:
         """Take over what the kernel holds; the model itself comes with the next change."""
-        self.entries = dict(tables.endpoints)
-        self.generation = tables.generation
+        self.entries = dict(entries)
+        self.generation = generation
         for number, known in rules.items():
-            self.directory.learn_rules(tables.generation, number, known)
+            self.directory.learn_rules(generation, number, known)
         self._fresh = True
 
     async def learn(self, change: Change, cause: str) -> None:

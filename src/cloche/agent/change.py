@@ -82,29 +82,20 @@ class Changer:
     async def _feed(self) -> None:
         """Start a worker and give it everything."""
         parts = self._parts
-        gc.disable()  # what is read back is much, has no cycles, and is let go of when the worker has it
-        try:
-            await self._begin()
-        finally:
-            gc.enable()
+        entries = await parts.kernel.run(parts.datapath.entries)
+        self.active.adopt(entries, parts.datapath.generation, self.keeper.rules)
+        self.host = host = this_host(tuple(await parts.kernel.run(host_addresses)))
+        attached, keeper = self.attachments.all(), self.keeper
+        await parts.workshop.start()
+        gc.freeze()
+        begin = Begin(parts.config, host, keeper.wanted, attached, keeper.rules, keeper.highest)
+        await parts.workshop.send(begin)
         answer = await parts.workshop.receive()
         if isinstance(answer, Refused):
             raise as_error(answer.refusal)
         assert isinstance(answer, Begun)
         if answer.behind:
             await self._realise(await self._plan(Propose(recover=True)), "recover", Laps())
-
-    async def _begin(self) -> None:
-        """Start a worker and send it what there is."""
-        parts = self._parts
-        previous = await parts.kernel.run(parts.datapath.read_back)
-        previous.rules = dict(self.keeper.rules)
-        self.active.adopt(previous, self.keeper.rules)
-        self.host = host = this_host(tuple(await parts.kernel.run(host_addresses)))
-        attached = self.attachments.all()
-        await parts.workshop.start()
-        begin = Begin(parts.config, host, self.keeper.wanted, attached, previous, self.keeper.highest)
-        await parts.workshop.send(begin)
 
     async def change(self, propose: Propose, cause: str) -> Applied:
         """Make one change. Raises ClocheError when it cannot be; then nothing was changed, but see

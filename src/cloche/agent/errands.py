@@ -14,7 +14,7 @@ from cloche.config import Config
 from cloche.errors import Finding
 from cloche.model.state import Event
 from cloche.model.topology import Endpoint, Host
-from cloche.tables.schema import Flip, Put, Remove, Tables, Write
+from cloche.tables.schema import Flip, Put, Remove, RuleOrigin, Write
 
 T = TypeVar("T")
 TOLD = frozenset(("rules", "endpoints"))
@@ -25,14 +25,17 @@ AT_ONCE = 256
 
 
 class Begin(NamedTuple):
-    """Start from this. ``kept`` is what was wanted, as an earlier worker encoded it (empty: nothing);
-    ``previous`` is what the kernel holds, ``generation`` the highest ever used."""
+    """Start from this, and from what the pinned maps hold: nobody writes in them until you answer.
+
+    ``kept`` is what was wanted, as an earlier worker encoded it (empty: nothing). ``rules``: what the numbers
+    in the maps stand for. ``generation``: the highest ever used.
+    """
 
     config: Config
     host: Host
     kept: bytes
     attached: tuple[Attached, ...]
-    previous: Tables
+    rules: dict[int, tuple[RuleOrigin, ...]]
     generation: int
 
 

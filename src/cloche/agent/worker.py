@@ -1,7 +1,7 @@
 """The worker process: turns requests into worlds, worlds into events, and events into ordered writes.
 
-It holds everything that takes long, so that the agent's loop holds none of it. It touches neither disk nor
-kernel; when it dies another is fed with what the agent has.
+It holds everything that takes long, so that the agent's loop holds none of it. It writes neither to the disk
+nor to the kernel, whose maps it reads; when it dies another is fed with what the agent has.
 """
 
 from __future__ import annotations
@@ -60,10 +60,13 @@ from cloche.agent.wanted import (
     reduced,
 )
 from cloche.compiler import Change, Compiler
+from cloche.datapath.pins import opened_maps, pin_directory
+from cloche.datapath.readback import read_back
 from cloche.errors import ClocheError, Finding, InputError, Severity
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox import Manifest, Readings, World, build, delete, difference, merge
+from cloche.tables.schema import Tables
 
 MANY = 1000
 """Events worth a walk of the collector."""
@@ -98,7 +101,7 @@ class Worker:
         self._readings = Readings()
         self._proposal: Proposal | None = None
         self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.host.name, begin.generation)
-        self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
+        self._compiler = Compiler(begin.host.name, begin.config.capacity, held(begin), begin.generation)
         self._audits = Audits(begin.config.instance, self._compiler)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
@@ -256,6 +259,19 @@ class Worker:
         return self._rehearser.rehearse(errand, self._compiler.tables)
 
 
+def held(begin: Begin) -> Tables:
+    """What the pinned maps hold. Raises ClocheError when there are none, OSError."""
+    maps = opened_maps(pin_directory(begin.config.instance))
+    if maps is None:
+        raise ClocheError(f"nothing is pinned for instance {begin.config.instance}")
+    try:
+        tables = read_back(maps)
+    finally:
+        maps.close()
+    tables.rules = dict(begin.rules)
+    return tables
+
+
 def unheard(now: Iterable[Finding], before: Iterable[Finding]) -> Iterator[Finding]:
     """The findings that were not said of the world before; one that only moved to another line was."""
     said = Counter(msgspec.structs.replace(finding, line=0) for finding in before)
@@ -327,8 +343,9 @@ def work(pipe: Pipe) -> None:
             assert isinstance(begin, Begin)
             try:
                 worker = Worker(begin)
-            except ClocheError as error:
-                pipe.send(Refused(as_refusal(error)))
+            except (ClocheError, OSError) as error:
+                refused = error if isinstance(error, ClocheError) else ClocheError(str(error))
+                pipe.send(Refused(as_refusal(refused)))
                 return
             del begin
         pipe.send(Begun(worker.behind))
