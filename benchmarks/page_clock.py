@@ -39,17 +39,14 @@ def effect(on: On) -> Iterator[str]:
         "packet that "
         "is judged by it; for what is forbidden that is the first packet of a live flow that is cut.\n"
     )
-    yield f"**p99 {shown(made.all.p99, 1)} ms; {verdict(made.all.p99, made.goal_ms, ' ms')}.** p50 "
+    yield f"**p99 {shown(made.all.p99, 1)} ms; {verdict(made.all.p99, made.goal_ms, ' ms')}.**\n"
     yield (
-        f"{shown(made.all.p50, 1)} ms over {made.changes} changes; flows cut: p50 "
-        f"{shown(made.cut.p50, 1)}, "
-        f"p99 {shown(made.cut.p99, 1)} ms. The agent answers later, when all is on disk: the first "
-        "packet is "
-        f"{-made.after_answer.p50.median:.0f} ms before the answer. Packets judged by the old policy "
-        "after one "
-        f"by the new: {made.wrong}. Lost of pairs that stayed allowed: {made.lost} of "
-        f"{made.steady:,}. No step of "
-        f"the agent's loop took longer than {made.loop_longest_block_ms:.0f} ms, its start included.\n"
+        f"p50 {shown(made.all.p50, 1)} ms over {made.changes} changes; flows cut: p50 "
+        f"{shown(made.cut.p50, 1)}, p99 {shown(made.cut.p99, 1)} ms. The agent answers later, when all is on "
+        f"disk: the first packet is {-made.after_answer.p50.median:.0f} ms before the answer. Packets judged "
+        f"by the old policy after one by the new: {made.wrong}. Lost of pairs that stayed allowed: "
+        f"{made.lost} of {made.steady:,}. No step of the agent's loop took longer than "
+        f"{made.loop_longest_block_ms:.0f} ms, its start included.\n"
     )
     yield "| What was changed | Packets | | Count | p50 | p99 |\n|---|---|---|---|---|---|"
     for line in made.lines:
@@ -60,13 +57,10 @@ def effect(on: On) -> Iterator[str]:
     yield "| Stage | p50 | p99 |\n|---|---|---|"
     yield from (f"| {_stage(stage)} | {stage.p50:.1f} | {stage.p99:.1f} |" for stage in made.stages)
     yield (
-        "\nA change of peers is read, compiled and replayed in a third of the goal each. A port that "
-        "no rule had "
-        "before cuts the ports anew: each of the thousands of different rows gets a cell, and the "
-        "worker looks "
-        "at every row in Python; that is what would have to become cheaper, by rows that are kept as "
-        "arrays, or "
-        "by a cell for a new port that is read through the one it was cut from."
+        "\nOnly the changed policy is read anew; 10 ms before the flip are replay's, while a grace period "
+        "passes (`--replay-ms`). A port that no rule had before cuts the ports anew, and the worker looks at "
+        "every one of the thousands of different rows in Python: what takes longest would become cheaper by "
+        "rows that are kept as arrays, or by a new port's cell that is read through the one it was cut from."
     )
 
 

@@ -184,7 +184,11 @@ class Digest:
     def _differs(self, row: int, turned: Iterable[tuple[int, int]]) -> bool:
         """True when ports that had one atom's number and have another's are decided otherwise by a row."""
         held = self._tables.cells.get(row, [])
-        return any(_cell(held, old) != _cell(held, new) for old, new in turned)
+        size = len(held)
+        for old, new in turned:
+            if (held[old] if old < size else 0) != (held[new] if new < size else 0):
+                return True
+        return False
 
     def _sum_up_cut(self) -> None:
         intervals = [(first, last) for first, last, _ in self._atoms.intervals]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
-from operator import itemgetter
 from typing import NamedTuple
 
 from cloche.compiler.atoms import Atoms, overlay
@@ -42,16 +41,18 @@ class Recut:
 
     def bring(self) -> Callable[[Content], Content]:
         """What makes, of a content by the old numbers, the one by the new numbers that decides the same."""
-        free = self.old.everything & 1 == 0
-        places = [0 if free else -1] * self.new.size
-        for _, _, old, new in overlay(self.old.intervals, self.new.intervals):
-            places[new] = old
-        if len(places) < 2:  # itemgetter gives no tuple for one
-            return lambda content: tuple((*content, 0)[place] for place in places)
-        pick = itemgetter(*places)
-        if free:  # no atom has the number 0, so every content begins with a 0 that can stand for nothing
-            return lambda content: pick(content) if content else (0,) * len(places)
-        return lambda content: pick((*content, 0))
+        source = {new: old for _, _, old, new in overlay(self.old.intervals, self.new.intervals)}
+        size, kept = self.new.size, self.old.size
+        others = [(n, source.get(n)) for n in range(size) if source.get(n) != n and (n < kept or n in source)]
+
+        def brought(content: Content) -> Content:
+            cells = list(content[:size])
+            cells += [0] * (size - len(cells))
+            for number, old in others:
+                cells[number] = 0 if old is None else content[old]
+            return tuple(cells)
+
+        return brought
 
     @cached_property
     def common(self) -> list[int]:
@@ -147,10 +148,11 @@ class Rows:
         brought = cut.bring()
         chosen: dict[Content, int] = {}
         moved: dict[int, int] = {}
+        size, leave = cut.new.size, leaving.get
         for row, content in self._content.items():
-            if self._uses[row] > leaving[row]:
+            if self._uses[row] > leave(row, 0):
                 stays = brought(content)
-                if self._units[row] * ROW_UNIT < cut.new.size:
+                if self._units[row] * ROW_UNIT < size:
                     chosen[stays] = moved[row] = self._new(stays, plan)
                 else:
                     self._extend(row, stays, cut, plan, tables)
