@@ -28,7 +28,7 @@ from cloche.agent.messages import Mode
 from cloche.errors import ClocheError
 
 GOAL_MS = 50.0
-ROUNDS, QUICK_ROUNDS = 180, 18
+ROUNDS, QUICK_ROUNDS = 300, 18
 """Each forbids a pair and allows it again: two changes."""
 
 STAGES = ("build", "attach", "compile", "write", "replay")

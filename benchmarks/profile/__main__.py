@@ -25,6 +25,7 @@ from benchmarks.profile.counting import (
     Blocks,
     Calls,
     Counted,
+    array_names,
     blocks_object,
     lookups_object,
     map_names,
@@ -34,7 +35,6 @@ from benchmarks.quantiles import Spread, spread
 from benchmarks.site import Site, devices, site
 from cloche.datapath.bpf import Runner, SkbContext
 from cloche.datapath.libbpf import ObjectFile
-from cloche.datapath.maps import MapType
 from cloche.errors import ClocheError
 
 RULES, SERVICES = 1000, 100
@@ -43,8 +43,6 @@ COUNT, QUICK_COUNT = 2000, 100
 
 COUNTED = 9
 """Packets of each kind whose work is counted; the middle one is shown."""
-
-ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -122,9 +120,7 @@ def measure(count: int, console: Console) -> Report:
         real, counted, called = (site(at, RULES, SERVICES, *path) for path in ((), (counting,), (calling,)))
         blocks = Blocks(counted.engine.loaded.programs.from_endpoint, counting, found)
         calls = Calls(called.engine.loaded.programs.from_endpoint, names)
-        arrays = {n for n, m in real.engine.loaded.maps._asdict().items() if m.info.type in ARRAYS} | {
-            "scratch"
-        }
+        arrays = array_names(real.engine.loaded.programs.from_endpoint)
         empty = empty_ns(at[0], count)
         for kind in KINDS:
             work, by_map = _counts(kind, lambda: (counted, blocks), lambda: (called, calls))

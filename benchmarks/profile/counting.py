@@ -8,9 +8,9 @@ that it makes is also where the instructions of each block are counted, those of
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from cloche.datapath import bpf
 from cloche.datapath.btf import read_elf
 from cloche.datapath.libbpf import ObjectFile
 from cloche.datapath.loader import OBJECT
-from cloche.datapath.maps import Map
+from cloche.datapath.maps import Map, MapType
 
 SOURCES = HERE.parent / "bpf"
 PROGRAM = SOURCES / "cloche.bpf.c"
@@ -29,27 +29,48 @@ LOOKUP = 1
 
 CALLS = ("map_lookup_elem", "map_update_elem", "map_delete_elem")
 OTHER = "other"
-MAP_NAME_AT, PROGRAM_MAPS_AT, MOST_MAPS = 24, 52, 64
-"""Where the kernel's ``struct bpf_map_info`` has the name and ``struct bpf_prog_info`` its maps' ids."""
+PROGRAM_MAPS_AT, MOST_MAPS = 52, 64
+"""Where the kernel's ``struct bpf_prog_info`` has its maps' ids."""
+
+ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 
 
 def _headers() -> list[Path]:
     return sorted(path for path in SOURCES.iterdir() if path != PROGRAM)
 
 
-def counters_of(program: int, section: str) -> Map:
-    """The map that holds an object's section of counters. Raises LookupError when there is none."""
+def maps_of(program: int) -> Iterator[Map]:
+    """The maps that a program uses; whoever takes one closes it."""
     numbers = ctypes.create_string_buffer(4 * MOST_MAPS)
     info = ctypes.create_string_buffer(256)
     struct.pack_into("<IQ", info, PROGRAM_MAPS_AT, MOST_MAPS, bpf.address_of(numbers))
     bpf.call(bpf.Command.OBJ_INFO, bpf.Attr("<IIQ", program, len(info), bpf.address_of(info)))
     (count,) = struct.unpack_from("<I", info, PROGRAM_MAPS_AT)
     for number in struct.unpack_from(f"<{count}I", numbers):
-        fd = bpf.open_id(bpf.Command.MAP_BY_ID, number)
-        if bpf.c_text(bpf.info_bytes(fd)[MAP_NAME_AT : MAP_NAME_AT + 16]).endswith(section):
-            return Map(fd)
-        os.close(fd)
-    raise LookupError(f"the program has no {section}")
+        yield Map(bpf.open_id(bpf.Command.MAP_BY_ID, number))
+
+
+def counters_of(program: int, section: str) -> Map:
+    """The map that holds an object's section of counters. Raises LookupError when there is none."""
+    found = None
+    for one in maps_of(program):
+        if found is None and one.info.name.endswith(section):
+            found = one
+        else:
+            one.close()
+    if found is None:
+        raise LookupError(f"the program has no {section}")
+    return found
+
+
+def array_names(program: int) -> set[str]:
+    """Those of a program's maps that are arrays, as far as the kernel keeps their names."""
+    found = set()
+    for one in maps_of(program):
+        if one.info.type in ARRAYS:
+            found.add(one.info.name)
+        one.close()
+    return found
 
 
 # --- look-ups ---
