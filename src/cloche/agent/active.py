@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from cloche.agent.errands import Audited, Compiled, Events, Writes
 from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, ShownGeneration
@@ -78,12 +80,18 @@ class Active:
                 self.directory.apply(event)
             await asyncio.sleep(0)
         self.learn_writes(change.named, compiled.generation)
-        self.generation, self.digest = compiled.generation, compiled.digest
+        self.generation = compiled.generation
         self.compile_ms = round(compiled.compile_ms, 3)
         self.held, self.waiting, self.closed = compiled.held, compiled.waiting, compiled.closed
         self.turns += 1
         if change.writes:
             self.tell(cause, change.entries)
+
+    def name(self, digest: str) -> None:
+        """What is active has this digest, which is known a little later than that it is active."""
+        self.digest = digest
+        if self.generations and self.generations[0].generation == self.generation:
+            self.generations[0] = msgspec.structs.replace(self.generations[0], digest=digest)
 
     def mended(self, change: tuple[int, tuple[Write, ...]], audited: Audited) -> None:
         """What was altered from outside is as it should be, in a generation of its own: so many writes, and

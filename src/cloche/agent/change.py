@@ -264,6 +264,7 @@ class Changer:
         await parts.responding.update(self.active.directory.state)
         (encoded,) = await self._ask(Encode(), Encoded)
         assert isinstance(encoded, Encoded)
+        self.active.name(encoded.digest)
         await self.keeper.keep(change.compiled.generation, encoded)
 
     async def save(self) -> None:

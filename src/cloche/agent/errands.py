@@ -160,14 +160,13 @@ def unpacked(parts: Iterable[Writes]) -> Iterator[Write]:
 
 
 class Compiled(NamedTuple):
-    """The change is whole: its generation (unchanged when there was nothing to write) and its digest.
+    """The change is whole: its generation (unchanged when there was nothing to write).
 
     ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that its release changes.
     ``closed``: endpoints that are wanted and do not fit.
     """
 
     generation: int
-    digest: str
     compile_ms: float
     held: int
     waiting: tuple[Waiting, ...]
@@ -179,7 +178,7 @@ class Encode(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What is wanted, encoded for the disk and for the next worker.
+    """What is wanted, encoded for the disk and for the next worker, and the digest of what is in force.
 
     ``policies``: those in force, encoded, when they mean something else than when this was asked last (else
     empty); ``meaning``: their hash.
@@ -188,6 +187,7 @@ class Encoded(NamedTuple):
     kept: bytes
     policies: bytes
     meaning: str
+    digest: str
 
 
 class Audit(NamedTuple):

@@ -199,7 +199,7 @@ class Worker:
         begin = time.perf_counter()
         anew = bool(self._meaning) and proposal.meaning != self._meaning
         with without_collector(len(events)):
-            change = self._compiler.update(events, anew=anew)
+            change = self._compiler.update(events, anew=anew, digested=False)
         elapsed = (time.perf_counter() - begin) * 1000
         self._rehearser.note(events, change.writes)
         self._first = ()
@@ -239,7 +239,6 @@ class Worker:
         kept = self._kept
         return Compiled(
             change.generation,
-            change.digest,
             elapsed_ms,
             kept.hold.generation if kept.hold else 0,
             changed(kept.hold.policies, policies_of(kept.world)) if kept.hold else (),
@@ -247,12 +246,12 @@ class Worker:
         )
 
     def encode(self) -> Encoded:
-        """What is wanted and, where they are others than the last time, the policies in force."""
+        """What is wanted, the digest and, where they are others than the last time, the policies in force."""
         kept, policies = msgspec.msgpack.encode(self._kept), b""
         if self._meaning != self._encoded:
             policies = msgspec.msgpack.encode(policies_of(self._active))
             self._encoded = self._meaning
-        return Encoded(kept, policies, self._meaning)
+        return Encoded(kept, policies, self._meaning, self._compiler.digest)
 
     def rehearse(self, errand: Rehearse) -> Rehearsal:
         """What to ask of what was compiled last."""
