@@ -35,8 +35,8 @@ upgrades: ## layout upgrades under traffic, killed at every step, with both load
 branches: ## which branches of the C program the attacks and kernel tests take (root, minutes)
 	$(PYTHON) tests/branches/run.py --write
 
-bench: ## speed against a bare veth pair and a bridge, classification, the compiler; docs/results.md (root)
-	$(PYTHON) -m benchmarks --rules 2,1000,10000
+bench: ## speed against bare veth, bridge, iptables, nft; classification, the compiler; docs/results.md (root)
+	$(PYTHON) -m benchmarks
 	$(PYTHON) -m benchmarks.classify
 	$(PYTHON) -m benchmarks.scale
 	$(PYTHON) -m benchmarks.effect

@@ -14,6 +14,9 @@ SEED = 20240229
 MARGIN = 0.05
 """An interval of ratios wider than this decides nothing."""
 
+LEAST_ROUNDS = 6
+"""Fewer have no 95 % interval: all of them are on one side of the true median by chance too often."""
+
 
 class Conclusion(StrEnum):
     """What an interval says about a goal."""
@@ -34,9 +37,9 @@ class Figure(msgspec.Struct, frozen=True):
     def against(self, goal: float, margin: float = MARGIN) -> Conclusion:
         """Met when the whole interval is at or above the goal, missed when it is below.
 
-        Undecided when the goal lies inside, or the interval is wider than ``margin``.
+        Undecided when the goal lies inside, the interval is wider than ``margin``, or the rounds are few.
         """
-        if self.high - self.low > margin:
+        if self.high - self.low > margin or self.rounds < LEAST_ROUNDS:
             return Conclusion.UNDECIDED
         if self.low >= goal:
             return Conclusion.MET

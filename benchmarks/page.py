@@ -1,37 +1,21 @@
-"""``python -m benchmarks.page [--check]``: docs/results.md and its picture, from the last saved runs."""
+"""``python -m benchmarks.page [--check]``: docs/results.md and its pictures, from the last saved runs."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
-import msgspec
-
-from benchmarks import page_clock, report, scale
+from benchmarks import page_clock, page_paths, scale
 from benchmarks.classify.__main__ import Results as Classified
-from benchmarks.figures import Conclusion, Figure
+from benchmarks.figures import Conclusion
+from benchmarks.kept import load
 from benchmarks.machine import Machine
-from benchmarks.report import Line, Report
-from benchmarks.rounds import Traffic
+from benchmarks.page_paths import spread
+from benchmarks.report import Report
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE, PICTURE = ROOT / "docs/results.md", ROOT / "docs/results.svg"
-BAR, GAP, LEFT, SCALE = 18, 6, 190, 380
-T = TypeVar("T")
-COLOURS = {True: "#1a73e8", False: "#9aa0a6"}
-
-
-def last(kind: str) -> Path:
-    """The newest saved run of a benchmark. Raises IndexError when there is none."""
-    return sorted(report.RESULTS.glob(f"{kind}-*.json"))[-1]
-
-
-def load(kind: str, of: type[T]) -> tuple[T, str]:
-    """The newest run, and the name of its file."""
-    path = last(kind)
-    return msgspec.json.decode(path.read_bytes(), type=of), path.name
+PAGE, PICTURE, TIME_PICTURE = (ROOT / "docs" / f"results{end}" for end in (".md", ".svg", "-time.svg"))
 
 
 def on(machine: Machine, file: str, time: str) -> str:
@@ -42,59 +26,6 @@ def on(machine: Machine, file: str, time: str) -> str:
         f"{machine.memory_mib // 1024} GiB, Linux {machine.kernel}, load {machine.load_before:.1f} before. "
         f"All numbers: `benchmarks/results/{file}`."
     )
-
-
-def paths(made: Report, file: str) -> Iterator[str]:
-    """Rates between two endpoints, as ratios."""
-    yield "## Between two endpoints on one host\n"
-    yield f"{on(made.machine, file, made.time)} Ratios to a bare veth pair, {made.rounds} rounds in turns.\n"
-    yield "![Ratios](results.svg)\n"
-    yield "| Traffic | Way | Rate | Ratio | 95 % | Goal |\n|---|---|---|---|---|---|"
-    for line in made.lines:
-        unit, name = report.UNITS[line.traffic]
-        goal = f"{made.goal}: {line.ratio.against(made.goal)}" if line.way.startswith("cloche") else ""
-        yield (
-            f"| {report.TITLES[line.traffic]} | {line.way} | {line.rate.median / unit:.2f} {name} "
-            f"| {line.ratio.median:.3f} | {line.ratio.low:.3f}..{line.ratio.high:.3f} | {goal} |"
-        )
-    yield ""
-    yield from (f"- {condition}" for condition in made.conditions)
-
-
-def picture(made: Report) -> str:
-    """Bars with their intervals, one group for each kind of traffic."""
-    rows, at = [], 10
-    for kind in Traffic:
-        rows.append(f'<text x="10" y="{at + 12}" font-weight="bold">{report.TITLES[kind]}</text>')
-        at += BAR
-        for line in (line for line in made.lines if line.traffic is kind):
-            rows += bar(line, at)
-            at += BAR + GAP
-        at += GAP
-    goal = LEFT + SCALE * made.goal
-    rows.append(f'<line x1="{goal}" y1="0" x2="{goal}" y2="{at}" stroke="#d93025" stroke-dasharray="4 3"/>')
-    rows.append(f'<text x="{goal + 4}" y="{at + 12}" fill="#d93025">goal {made.goal}</text>')
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + SCALE + 110}" height="{at + 20}" '
-    return head + 'font-family="sans-serif" font-size="12">\n' + "\n".join(rows) + "\n</svg>\n"
-
-
-def bar(line: Line, at: int) -> list[str]:
-    """One bar, its interval and its number."""
-    low, middle, high = (
-        LEFT + SCALE * value for value in (line.ratio.low, line.ratio.median, line.ratio.high)
-    )
-    colour, centre = COLOURS[line.way.startswith("cloche")], at + BAR / 2
-    return [
-        f'<text x="20" y="{at + 13}">{line.way}</text>',
-        f'<rect x="{LEFT}" y="{at}" width="{middle - LEFT:.1f}" height="{BAR}" fill="{colour}"/>',
-        f'<line x1="{low:.1f}" y1="{centre}" x2="{high:.1f}" y2="{centre}" stroke="black" stroke-width="2"/>',
-        f'<text x="{max(middle, high) + 6:.1f}" y="{at + 13}">{line.ratio.median:.3f}</text>',
-    ]
-
-
-def spread(found: Figure, digits: int = 2) -> str:
-    """A median and its interval."""
-    return f"{found.median:.{digits}f} ({found.low:.{digits}f}..{found.high:.{digits}f})"
 
 
 def classification() -> Iterator[str]:
@@ -154,15 +85,19 @@ of different machines are not compared. How the flow table was chosen: [another 
 
 
 def files() -> dict[Path, str]:
-    """The page and its picture."""
+    """The page and its pictures."""
     made, file = load("paths", Report)
-    parts = [HEAD, *paths(made, file), *classification(), *compiling()]
-    parts += page_clock.sections(on)
-    return {PAGE: "\n".join(parts) + "\n", PICTURE: picture(made)}
+    paths = page_paths.section(made, on(made.machine, file, made.time))
+    parts = [HEAD, *paths, *classification(), *compiling(), *page_clock.sections(on)]
+    pictures = {
+        PICTURE: page_paths.ratios_picture(made),
+        TIME_PICTURE: page_paths.time_picture(made),
+    }
+    return {PAGE: "\n".join(parts) + "\n", **pictures}
 
 
 def main() -> int:
-    """Write both files, or with ``--check`` say which is stale; 1 when one is."""
+    """Write all files, or with ``--check`` say which is stale; 1 when one is."""
     made = files()
     stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:

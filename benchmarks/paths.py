@@ -1,4 +1,4 @@
-"""The paths between two namespaces that are compared: a bare veth pair, and a Linux bridge."""
+"""Paths between two namespaces that judge nothing: a bare veth pair, and a Linux bridge."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ _numbers = itertools.count()
 MTU = 1500
 
 
+class SkippedError(Exception):
+    """A way that this machine cannot make, with the reason that the machine gave."""
+
+
 class Way(NamedTuple):
-    """A way from the namespace ``client`` to ``server``, where something listens on ``address``."""
+    """A way from the namespace ``client`` to ``server``, where something listens on ``address``.
+
+    ``instance``: whose programs judge on it, empty when none of Cloche's do.
+    """
 
     name: str
     client: str
     server: str
     address: str
+    instance: str = ""
 
 
 def run(space: str, *command: str) -> None:

@@ -8,7 +8,6 @@ collector is off meanwhile. Memory is the peak of the whole process, the objects
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -21,11 +20,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import crowd, machine
+from benchmarks import crowd, kept, machine
 from benchmarks.crowd import Crowd
 from benchmarks.figures import Conclusion, Figure, figure
 from benchmarks.machine import Machine
-from benchmarks.report import COLOURS, RESULTS
+from benchmarks.report import COLOURS
 from cloche.agent.worker import without_collector
 from cloche.compiler import Compiler
 from cloche.tables.schema import Capacity
@@ -210,14 +209,6 @@ def _change_table(made: Report) -> Table:
     return table
 
 
-def save(made: Report, folder: Path = RESULTS) -> Path:
-    """Write the run as JSON and return where."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"scale-{made.time[:19].replace(':', '').replace('-', '')}Z.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n")
-    return path
-
-
 def run(worlds: tuple[Crowd, ...], rounds: int, changes: int, console: Console) -> Report:
     """Measure worlds in turns, so that a slow minute of the machine spoils no world alone."""
     described = machine.describe()
@@ -263,7 +254,7 @@ def main() -> int:
     else:
         show(made, console)
     if not (options.quick or options.no_save):
-        console.print(f"kept in {os.path.relpath(save(made))}", highlight=False)
+        kept.save_and_say("scale", made, console)
     return 0
 
 

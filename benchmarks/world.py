@@ -11,6 +11,7 @@ from cloche.model.state import Event, Object, Put, Synced
 from cloche.model.topology import (
     DEFAULT_NETWORK,
     TCP,
+    UDP,
     Backend,
     Endpoint,
     Host,
@@ -60,14 +61,20 @@ def _peer_and_port(number: int) -> tuple[Peer, PortMatch]:
             return _pods(f"other-{number % OTHERS}"), PortMatch(TCP, port, port + 100)
 
 
+def _measured_rule(index: int, partner: str, port: int) -> Rule:
+    """The rule that allows the traffic that is measured."""
+    ports = tuple(PortMatch(protocol, port, port) for protocol in (TCP, UDP))
+    return Rule(index, peers=(_pods(partner),), ports=ports)
+
+
 def _policies(subject: str, partner: str, direction: Direction, rules: int, port: int) -> Iterator[Policy]:
     """So many rules on one endpoint; the last of them allows the traffic that is measured."""
     made = []
-    for number in range(rules):
+    for number in range(rules - 1):
         peer, match = _peer_and_port(number)
-        if number == rules - 1:
-            peer, match = _pods(partner), PortMatch(TCP, port, port)
         made.append(Rule(number % RULES_PER_POLICY, peers=(peer,), ports=(match,)))
+    if rules:
+        made.append(_measured_rule((rules - 1) % RULES_PER_POLICY, partner, port))
     for first in range(0, rules, RULES_PER_POLICY):
         some = tuple(made[first : first + RULES_PER_POLICY])
         egress = some if direction is Direction.EGRESS else None
@@ -91,10 +98,11 @@ def egress_events(client: Endpoint, server: Endpoint, rules: int, port: int) -> 
 def events(client: Endpoint, server: Endpoint, rules: int, port: int) -> list[Event]:
     """The world in which ``client`` may reach ``server``, judged by half of ``rules`` on either side.
 
-    ``port`` is the server's. Raises ValueError for less than two rules.
+    One rule alone is the server's, and the client has no policy. ``port`` is the server's. Raises ValueError
+    for no rule.
     """
-    if rules < 2:
-        raise ValueError(f"{rules} rules; each side needs one")
+    if rules < 1:
+        raise ValueError(f"{rules} rules; the server needs one")
     policies = (
         *_policies(client.name, server.name, Direction.EGRESS, rules // 2, port),
         *_policies(server.name, client.name, Direction.INGRESS, rules - rules // 2, port),

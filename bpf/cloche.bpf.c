@@ -3,6 +3,7 @@
 #include "answers.h"
 #include "fragments.h"
 #include "icmp.h"
+#include "quick.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -21,7 +22,7 @@ INLINE int finish(struct __sk_buff *skb, struct packet *p, const struct config *
 		else
 			rewrite(skb);
 	}
-	count_reason(p);
+	count_reason(p->reason);
 	leave_answer(skb, p);
 	return deliver(skb, p, settings);
 }
@@ -58,6 +59,8 @@ INLINE int check_destination(struct packet *p)
 	if (unlikely(reason))
 		return deny(p, reason);
 	look_up(p, &p->destination);
+	if (p->destination.endpoint)
+		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
 	if (unlikely(!p->destination.endpoint && (p->destination.flags & (ADDRESS_HOST | ADDRESS_SERVICE | ADDRESS_GATEWAY)) == ADDRESS_GATEWAY))
 		return deny(p, REASON_LINK_LOCAL);
 	return GO_ON;
@@ -93,23 +96,28 @@ INLINE int endpoint_packet(struct __sk_buff *skb, struct packet *p, const struct
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	struct ethhdr *ethernet = data;
 	struct endpoint *sender;
-	__u32 ifindex = skb->ifindex, *number;
+	__u32 ifindex = skb->ifindex, number = 0;
 	__u16 ethertype;
 
 	p->entry = ENTRY_ENDPOINT;
 	p->segment = skb->gso_size;
 	if (unlikely(!p->generation))
 		return not_read(skb, p, REASON_NO_GENERATION);
-	number = bpf_map_lookup_elem(&links, &ifindex);
-	if (unlikely(!number))
-		return not_read(skb, p, REASON_UNKNOWN_LINK);
-	ifindex = *number;
-	sender = bpf_map_lookup_elem(&endpoints, &ifindex);
-	if (unlikely(!sender || sender->state == ENDPOINT_ABSENT))
-		return not_read(skb, p, REASON_UNKNOWN_LINK);
-	p->sender = ifindex;
+	sender = hinted(link_hint(ifindex), &number);
+	if (unlikely(!sender || sender->ifindex != ifindex)) {
+		__u32 *found = bpf_map_lookup_elem(&links, &ifindex);
+
+		if (unlikely(!found))
+			return not_read(skb, p, REASON_UNKNOWN_LINK);
+		number = *found;
+		leave_hint(link_hint(ifindex), number);
+		sender = bpf_map_lookup_elem(&endpoints, &number);
+		if (unlikely(!sender || sender->state == ENDPOINT_ABSENT))
+			return not_read(skb, p, REASON_UNKNOWN_LINK);
+	}
+	p->sender = number;
 	p->network = sender->network;
-	p->source.endpoint = ifindex;
+	p->source.endpoint = number;
 	p->source.incarnation = sender->incarnation;
 	p->source.flags = 0;
 	if (unlikely(sender->state != ENDPOINT_OPEN))
@@ -165,13 +173,19 @@ INLINE int stack_packet(struct __sk_buff *skb, struct packet *p, const struct co
 
 SEC("tc") int from_endpoint(struct __sk_buff *skb)
 {
-	struct packet *p = this_packet();
 	struct config *settings = this_config();
+	struct packet *p;
+	int action;
 
-	if (!p || !settings)
+	if (!settings)
 		return TC_ACT_SHOT;
 	if (is_waiting())
 		return PASS_ON;
+	if (likely(quick_packet(skb, settings, &action) == QUICK))
+		return action;
+	p = this_packet();
+	if (!p)
+		return TC_ACT_SHOT;
 	begin(p, settings);
 	endpoint_packet(skb, p, settings);
 	return finish(skb, p, settings);
@@ -236,7 +250,7 @@ STAGE int judge_outsider(struct __sk_buff *skb)
 	p->parsed = 1;
 	deny(p, REASON_SPOOFED_ADDRESS);
 	report(EVENT_DROP);
-	count_reason(p);
+	count_reason(p->reason);
 	return DECIDED;
 }
 
@@ -252,7 +266,7 @@ SEC("tc") int from_uplink(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	}
 	if (p->delivery == DELIVER_PASS) {
-		count_reason(p);
+		count_reason(p->reason);
 		leave_answer(skb, p);
 	}
 	return PASS_ON;

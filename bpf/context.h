@@ -125,14 +125,17 @@ struct packet {
 	__u8 counted;             /* this packet opened a flow, or tried to */
 	__u8 tcp_header;          /* bytes */
 	__u8 by_receiver;         /* of a flow that the other side opened: told the other way round */
-	__u32 link;               /* ifindex; only when that is why the packet is not read */
 	__u32 segment;            /* payload of each segment that it will be cut into, 0: it is one */
+	__u32 l4;                 /* where the upper header begins */
+	__u32 l4_length;          /* payload of IP from there on */
+	__u32 sender_is_low;      /* in key, the flow's */
+	struct flow_key key;
+	__u32 absent;             /* there is no entry under it */
+	__u32 link;               /* ifindex; only when that is why the packet is not read */
 	__u32 mtu;                /* that it was too big for */
 	__u32 told_port;          /* of the flow's service, and its address, for events; 0: none */
 	__u8 told_service[16];
 	__u32 icmp;               /* type << 8 | code */
-	__u32 l4;                 /* where the upper header begins */
-	__u32 l4_length;          /* payload of IP from there on */
 	__u32 fragment_id;
 	__u32 fragment_offset;
 	__u32 fragment_length;    /* of what is fragmented */
@@ -150,8 +153,6 @@ struct packet {
 	__u32 fragments_open;     /* a first fragment's entry waits for this answer */
 	struct question asked;
 	struct chosen chosen;
-	struct flow_key key;      /* of the flow */
-	__u32 sender_is_low;
 	__u32 live;               /* the flow was there; its age and time afterwards: */
 	__u32 live_age;
 	__u64 live_seen;

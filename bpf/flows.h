@@ -76,7 +76,7 @@ INLINE __u8 first_age(const struct packet *p)
  * by a new flow) gives up its place. False when there is no room. */
 INLINE int remember(struct packet *p, const struct config *settings, struct flow_key *key)
 {
-	struct flow *old = bpf_map_lookup_elem(&flows, key);
+	struct flow *old = p->absent && key == &p->key ? 0 : bpf_map_lookup_elem(&flows, key);
 	__u32 before = old ? old->slot : NO_SLOT, open = p->fresh.age == AGE_TCP_OPEN, slot, i;
 	struct flow_key *place;
 	int failed;
@@ -391,33 +391,58 @@ STAGE int judge_again(void)
 	return DECIDED;
 }
 
-/* A live, allowed flow after one more packet. */
-INLINE void move_on(struct packet *p, struct flow *flow)
-{
-	__u32 by_opener = sent_by_opener(p, flow), flags = flow->flags, after = flags;
-	__u8 age = flow->age, next = age, tcp = p->tcp_flags;
+/* What moves a flow's state on. */
+struct mover {
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 low;                 /* the low side sent it */
+};
 
-	if (age != AGE_TCP_CLOSING && flow->seen_ns != p->now)
-		flow->seen_ns = p->now;
-	if (!by_opener)
-		after |= FLOW_REPLIED;
+/* The state of a live, allowed flow after one more packet; *after: its flags then. */
+INLINE __u8 next_age(struct mover by, const struct flow *flow, __u32 *after)
+{
+	__u32 flags = flow->flags, by_opener = (flags & FLOW_OPENED_BY_HIGH ? 0 : 1) == by.low;
+	__u8 age = flow->age, next = age, tcp = by.tcp_flags;
+
+	*after = by_opener ? flags : flags | FLOW_REPLIED;
 	if (age == AGE_UDP && !by_opener)
 		next = AGE_UDP_REPLIED;
-	if (p->protocol == PROTOCOL_TCP) {
+	if (by.protocol == PROTOCOL_TCP) {
 		if (age == AGE_TCP_OPENING && by_opener && flags & FLOW_REPLIED && tcp & TCP_ACK &&
 		    !(tcp & (TCP_SYN | TCP_RST)))
 			next = AGE_TCP_OPEN;
 		if (tcp & TCP_FIN)
-			after |= p->sender_is_low ? FLOW_FIN_LOW : FLOW_FIN_HIGH;
-		if ((after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH) || tcp & TCP_RST)
+			*after |= by.low ? FLOW_FIN_LOW : FLOW_FIN_HIGH;
+		if ((*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH) || tcp & TCP_RST)
 			next = AGE_TCP_CLOSING;
 	}
+	return next;
+}
+
+/* Writes that into its entry. */
+INLINE void take_step(struct flow *flow, __u64 now, __u8 next, __u32 after)
+{
+	__u32 flags = flow->flags;
+	__u8 age = flow->age;
+
+	if (age != AGE_TCP_CLOSING && flow->seen_ns != now)
+		flow->seen_ns = now;
 	if (after != flags)
 		__sync_fetch_and_or(&flow->flags, after & ~flags);
 	if (next != age) {
 		flow->age = next;
 		mark_open(flow->slot, next == AGE_TCP_OPEN);
 	}
+}
+
+/* A live, allowed flow after one more packet. */
+INLINE void move_on(struct packet *p, struct flow *flow)
+{
+	struct mover by = {p->protocol, p->tcp_flags, !!p->sender_is_low};
+	__u32 after;
+	__u8 age = flow->age, next = next_age(by, flow, &after);
+
+	take_step(flow, p->now, next, after);
 	p->live_age = next;
 	p->live_seen = flow->seen_ns;
 	if (next == AGE_TCP_CLOSING && age != AGE_TCP_CLOSING)
@@ -445,6 +470,7 @@ INLINE int track(struct packet *p, const struct config *settings)
 	struct flow *flow = find_flow(p, &p->key);
 	__u32 again = 0, turned_back;
 
+	p->absent = !flow;
 	if (!flow || !is_live(flow, p->now, settings))
 		return open_flow();
 	/* A service's flow has these ports; whoever goes to its backend directly would be taken for it. */

@@ -81,9 +81,8 @@ STAGE int rewrite(struct __sk_buff *skb)
 	return GO_ON;
 }
 
-INLINE void count_reason(const struct packet *p)
+INLINE void count_reason(__u32 reason)
 {
-	__u32 reason = p->reason;
 	__u64 *count = bpf_map_lookup_elem(&reasons, &reason);
 
 	if (count)
@@ -111,35 +110,52 @@ INLINE void leave_answer(struct __sk_buff *skb, const struct packet *p)
 	skb->cb[4] = p->chosen.backend;
 }
 
-/* A frame's beginning, IP aligned: both MACs, ethertype, and IP's header as far as IPv4's checksum. */
-struct front {
-	__u16 lead;
-	__u8 macs[12];
-	__u16 ethertype;
-	__u8 ip[12];
-};
+/* A frame's beginning: both MACs, ethertype, and IP's header as far as IPv4's checksum. */
 #define FRONT_LENGTH 26
 
-/* The receiver's MAC, its gateway's, and one hop less, written at once. IPv4's checksum follows (RFC 1141). */
-INLINE int write_front(struct __sk_buff *skb, const struct packet *p, const struct endpoint *endpoint)
+/* One hop less. IPv4's checksum follows (RFC 1141). */
+INLINE void take_hop(__u8 *ip, int ipv6)
+{
+	if (ipv6) {
+		ip[7]--;
+	} else {
+		__u32 check = *(__u16 *)(ip + IPV4_CHECKSUM) + 1u;
+
+		ip[8]--;
+		*(__u16 *)(ip + IPV4_CHECKSUM) = check + (check >= 0xffff);
+	}
+}
+
+/* The receiver's MAC, its gateway's, which follow each other as they do in a frame, and one hop less. Written in place: a
+ * program that does so gets its packet's linear part as its own. */
+INLINE int write_front(struct __sk_buff *skb, int ipv6, const struct endpoint *endpoint)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	struct front front;
+	struct {
+		__u16 lead;               /* so that IP is aligned */
+		__u8 frame[FRONT_LENGTH];
+	} front;
 
-	if (likely(data + FRONT_LENGTH <= end))
-		__builtin_memcpy(&front.ethertype, data + 12, 14);
-	else if (bpf_skb_load_bytes(skb, 12, &front.ethertype, 14))
-		return -1;
-	__builtin_memcpy(front.macs, endpoint->mac, 12);
-	if (p->ipv6) {
-		front.ip[7]--;
-	} else {
-		__u32 check = *(__u16 *)(front.ip + IPV4_CHECKSUM) + 1u;
-
-		front.ip[8]--;
-		*(__u16 *)(front.ip + IPV4_CHECKSUM) = check + (check >= 0xffff);
+	if (likely(data + FRONT_LENGTH <= end)) {
+		__builtin_memcpy(data, endpoint->mac, 12);
+		take_hop(data + ETHERNET_LENGTH, ipv6);
+		return 0;
 	}
-	return bpf_skb_store_bytes(skb, 0, front.macs, FRONT_LENGTH, 0);
+	if (bpf_skb_load_bytes(skb, 0, front.frame, FRONT_LENGTH))
+		return -1;
+	__builtin_memcpy(front.frame, endpoint->mac, 12);
+	take_hop(front.frame + ETHERNET_LENGTH, ipv6);
+	return bpf_skb_store_bytes(skb, 0, front.frame, FRONT_LENGTH, 0);
+}
+
+/* What came from the stack has lost its hop there, or is the host's own. */
+INLINE int to_endpoint(struct __sk_buff *skb, int ipv6, const struct endpoint *endpoint, int takes_hop)
+{
+	if (takes_hop ? write_front(skb, ipv6, endpoint) : bpf_skb_store_bytes(skb, 0, endpoint->mac, 12, 0))
+		return TC_ACT_SHOT;
+	if (skb->pkt_type != PACKET_HOST)
+		bpf_skb_change_type(skb, PACKET_HOST);
+	return bpf_redirect_peer(endpoint->ifindex, 0);
 }
 
 INLINE int deliver(struct __sk_buff *skb, struct packet *p, const struct config *settings)
@@ -147,17 +163,13 @@ INLINE int deliver(struct __sk_buff *skb, struct packet *p, const struct config 
 	struct endpoint *endpoint;
 	__u32 number = p->to;
 
+	if (p->delivery == DELIVER_ENDPOINT) {
+		endpoint = bpf_map_lookup_elem(&endpoints, &number);
+		return endpoint ? to_endpoint(skb, p->ipv6, endpoint, p->entry == ENTRY_ENDPOINT) : TC_ACT_SHOT;
+	}
 	if (skb->pkt_type != PACKET_HOST)
 		bpf_skb_change_type(skb, PACKET_HOST);
 	switch (p->delivery) {
-	case DELIVER_ENDPOINT:
-		endpoint = bpf_map_lookup_elem(&endpoints, &number);
-		/* Its MAC and its gateway's follow each other as they do in a frame. What came from the stack has
-		 * lost its hop there, or is the host's own. */
-		if (!endpoint || (p->entry == ENTRY_ENDPOINT ? write_front(skb, p, endpoint)
-							     : bpf_skb_store_bytes(skb, 0, endpoint->mac, 12, 0)))
-			return TC_ACT_SHOT;
-		return bpf_redirect_peer(endpoint->ifindex, 0);
 	case DELIVER_STACK:
 		if (bpf_skb_store_bytes(skb, 0, settings->stack_mac, 6, 0))
 			return TC_ACT_SHOT;

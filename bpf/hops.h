@@ -9,18 +9,32 @@
 #define SEGMENTS_DIFFER 0xffff /* the kernel's GSO_BY_FRAGS: each segment has a length of its own */
 #define UDP_HEADER 8
 
+/* How long a packet is: bytes of headers up to the upper one, of what follows, of the upper header itself, and of payload
+ * in each segment that it will be cut into, 0: it is one. */
+struct extent {
+	__u32 headers;
+	__u32 rest;
+	__u32 upper;
+	__u32 segment;
+};
+
 /* Larger than a link takes: the packet, or the longest segment that it will be cut into. */
+INLINE int is_longer(struct extent extent, __u32 mtu)
+{
+	if (likely(extent.headers + extent.rest <= mtu) || !mtu)
+		return 0;
+	if (!extent.segment)
+		return 1;
+	if (extent.segment == SEGMENTS_DIFFER)
+		return 0;
+	return extent.headers + extent.upper + extent.segment > mtu;
+}
+
 INLINE int is_too_big(const struct packet *p, __u32 mtu)
 {
-	__u32 headers = p->l4 - ETHERNET_LENGTH;
+	__u32 upper = p->protocol == PROTOCOL_TCP ? p->tcp_header : UDP_HEADER;
 
-	if (likely(headers + p->l4_length <= mtu) || !mtu)
-		return 0;
-	if (!p->segment)
-		return 1;
-	if (p->segment == SEGMENTS_DIFFER)
-		return 0;
-	return headers + (p->protocol == PROTOCOL_TCP ? p->tcp_header : UDP_HEADER) + p->segment > mtu;
+	return is_longer((struct extent){p->l4 - ETHERNET_LENGTH, p->l4_length, upper, p->segment}, mtu);
 }
 
 /* Takes one of the owner's answers; false when it has had its share. Two CPUs may race: one more. */

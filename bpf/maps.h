@@ -66,6 +66,7 @@ KEYED_MAP(fragments, BPF_MAP_TYPE_HASH, struct fragment_key, struct fragment, 40
 ARRAY_MAP(fragment_slots, struct fragment_key, 1024 * FRAGMENTS_EACH, 0);
 KEYED_MAP(counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct counter, 65536, 0);
 KEYED_MAP(reasons, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, REASON_COUNT, 0);
+ARRAY_MAP(hints, __u32, 2 * HINTS, 0);
 ARRAY_MAP(gate, __u32, 1, BPF_F_MMAPABLE);
 KEYED_MAP(old_flows, BPF_MAP_TYPE_HASH, __u32, __u32, 1, BPF_F_NO_PREALLOC);
 struct {

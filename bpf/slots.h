@@ -11,8 +11,8 @@
 #define UPDATE_ANY 0
 #define UPDATE_NEW 1          /* BPF_NOEXIST */
 #define UPDATE_OLD 2          /* BPF_EXIST */
-/* How many that would give way are looked at for one that is gone or has expired. */
-#define SLOT_LOOKS 2
+/* How many that would give way are looked at before one of them goes: docs/design/quick.md says why no more. */
+#define SLOT_LOOKS 1
 /* How many bits that say "not open" of an open flow are mended on the way. */
 #define STALE_BITS 64
 /* The same when the whole table is full, and only an entry that goes makes room. */

@@ -34,11 +34,14 @@ enum age { /* which age limit a flow state has; indexes config.ages */
 	AGE_CUT, AGE_FRAGMENT, AGE_AFFINITY_UNUSED, AGE_COUNT = 12
 };
 #define CONFIG_EVENTS_OFF 1  /* send no events (benchmarks only) */
+#define CONFIG_QUICK_OFF 2   /* every packet by the long way (tests only) */
 struct config {
 	__u64 generation;         /* 0: none is active, everything is denied */
 	__u64 clock_ns;           /* not 0: the time; else bpf_ktime */
-	__u64 hash_key[2];        /* of the backend choice */
+	__u32 flags;              /* CONFIG_* */
+	__u32 event_rate;         /* events per second and endpoint */
 	__u64 ages[AGE_COUNT];    /* ns */
+	__u64 hash_key[2];        /* of the backend choice */
 	__u8 gateway4[16];        /* what endpoints have as their gateway */
 	__u8 gateway6[16];
 	__u8 hairpin4[16];        /* what an endpoint sees itself as when it reaches itself by a service */
@@ -47,15 +50,15 @@ struct config {
 	__u32 host_mark;          /* the mark bit by which mark_host tells from_stack: sent by the host itself */
 	__u8 stack_mac[6];        /* that device's own MAC */
 	__u16 pad;
-	__u32 flags;              /* CONFIG_* */
-	__u32 event_rate;         /* events per second and endpoint */
 	__u32 event_burst;
+	__u32 pad2;
 };
 
 /* --- links: ifindex -> endpoint number (u32 -> u32) --- */
 
 /* --- endpoints: array by endpoint number --- */
 enum endpoint_state { ENDPOINT_ABSENT, ENDPOINT_CLOSED, ENDPOINT_OPEN };
+/* Two cache lines; the common packet over IPv4 needs the first alone. */
 struct endpoint {
 	__u64 egress;             /* VERSIONED set; 0: no policy in this direction */
 	__u64 ingress;            /* VERSIONED set */
@@ -65,13 +68,13 @@ struct endpoint {
 	__u32 incarnation;        /* never reused */
 	__u8 mac[6];              /* the container's */
 	__u8 gateway_mac[6];      /* the host side's */
-	__u32 flags;
+	__u32 mtu;                /* of its link, in bytes of IP; 0: not known, nothing is too big */
 	__u8 address4[16];        /* its first IPv4 address, all zero if none: quick source check */
 	__u8 address6[16];        /* its first IPv6 address */
 	__u32 slot_first;         /* its region of flow_slots */
 	__u32 slot_count;         /* its quota of flows */
-	__u32 mtu;                /* of its link, in bytes of IP; 0: not known, nothing is too big */
-	__u32 pad;
+	__u32 flags;
+	__u32 pad[9];
 };
 
 /* --- addresses: hash; the addresses that are known one by one --- */
@@ -300,6 +303,10 @@ struct counter {
 	__u64 allowed;            /* new flows */
 	__u64 denied;
 };
+/* --- hints: array of u32; the endpoint that the program found last in links, by ifindex, and in addresses, by
+ * a hash of (network, address) --- */
+#define HINT_BITS 12
+#define HINTS (1 << HINT_BITS)
 /* --- reasons: per-CPU array of u64 by enum reason; 0 counts what passed --- */
 
 /* --- what the program leaves in skb->cb[0..4], for test-run --- */

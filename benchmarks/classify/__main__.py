@@ -6,13 +6,13 @@ import argparse
 import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import kept
 from benchmarks.classify.asking import Spread, classifier
 from benchmarks.figures import Figure, figure
 from benchmarks.machine import Machine, describe
@@ -20,7 +20,6 @@ from benchmarks.machine import Machine, describe
 RULES = (1, 1000, 10240)
 GOAL_NS = 100.0
 BATCHES = 4000
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -99,10 +98,7 @@ def main() -> int:
     console = Console()
     show(results, console)
     if not options.no_save:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"classify-{results.time[:19].replace(':', '').replace('-', '')}Z.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-        console.print(f"kept in {os.path.relpath(path)}", highlight=False)
+        kept.save_and_say("classify", results, console)
     return 0
 
 

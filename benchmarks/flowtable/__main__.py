@@ -8,12 +8,12 @@ import random
 import sys
 from collections import defaultdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import kept
 from benchmarks.figures import Figure, figure
 from benchmarks.flowtable.tables import ENTRIES, OWNERS, QUOTA, Age, candidates
 from benchmarks.machine import Machine, describe
@@ -36,7 +36,6 @@ FILLED = ENTRIES * 3 // 4
 LOOK_UPS, INSERTS = 400_000, 100_000
 QUIET, NOISY = 2, 1
 OPEN_FLOWS = QUOTA // 2
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 Times = dict[tuple[str, str], list[float]]
 
@@ -156,10 +155,7 @@ def main() -> int:
     console = Console(width=160)
     show(results, console)
     if not options.no_save:
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"flowtable-{results.time[:19].replace(':', '').replace('-', '')}Z.json"
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
-        console.print(f"kept in {path}", highlight=False)
+        kept.save_and_say("flowtable", results, console)
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import pytest
 from pods import (
@@ -103,12 +102,11 @@ def test_a_pod_reaches_itself_through_its_service(open_host: OpenHost, which: in
 
 @FAMILIES
 def test_a_service_without_backends_refuses(open_host: OpenHost, which: int) -> None:
-    """TCP is reset and UDP told unreachable, at once, with a reason that is counted."""
+    """TCP is reset and UDP told unreachable, each by its first packet, with a reason that is counted."""
     host = open_host
     host.pod(1)
     for number, protocol in ((8, TCP), (9, UDP)):
         host.write(service_writes(service(which, protocol), number, []))
-    started = time.monotonic()
     with pytest.raises(ConnectionRefusedError):
         host.inside(1, lambda: connect(SERVICES[which]))
 
@@ -121,7 +119,6 @@ def test_a_service_without_backends_refuses(open_host: OpenHost, which: int) -> 
 
     with pytest.raises(ConnectionRefusedError):
         host.inside(1, ask)
-    assert time.monotonic() - started < 1
     assert host.counted(Reason.NO_BACKEND) == 2
 
 

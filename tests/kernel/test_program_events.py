@@ -191,7 +191,7 @@ def test_what_cannot_be_read_is_told_without_addresses(lab: Lab, reader: EventRe
 def test_a_packet_on_a_link_of_nobody_is_told_with_the_link(lab: Lab, reader: EventReader) -> None:
     """Nothing else of it is known; a packet that was read has no link."""
     lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four)))
-    lab.engine.write([Remove("links", lab.a.ifindex)])
+    lab.engine.write([Remove("endpoints", lab.a.number), Remove("links", lab.a.ifindex)])
     lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four)))
     read, unread = reader.read()
     assert (read.link, unread.link) == (0, lab.a.ifindex)

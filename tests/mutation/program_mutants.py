@@ -12,6 +12,7 @@ SERVICES = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_services.py
 FRAGMENTS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_fragments.py")
 ERRORS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_icmp.py")
 CHECKSUMS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_checksums.py")
+SHORT_WAY = ("tests/kernel/test_program_quick.py",)
 EVENTS = ("tests/kernel/test_program_events.py",)
 
 ENTRANCES = (
@@ -74,10 +75,10 @@ TRACKED = (
      "key->high_incarnation = 0;"),
     ("a SYN with ACK opens anew", "bpf/flows.h", "(p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN",
      "(p->tcp_flags & (TCP_SYN | TCP_RST | TCP_FIN)) == TCP_SYN"),
-    ("the opener's own packets count as replies", "bpf/flows.h", "if (!by_opener)\n\t\tafter |= FLOW_REPLIED;",
-     "if (by_opener)\n\t\tafter |= FLOW_REPLIED;"),
-    ("a closing flow is kept alive", "bpf/flows.h", "if (age != AGE_TCP_CLOSING && flow->seen_ns != p->now)",
-     "if (flow->seen_ns != p->now)"),
+    ("the opener's own packets count as replies", "bpf/flows.h", "*after = by_opener ? flags : flags | FLOW_REPLIED;",
+     "*after = by_opener ? flags | FLOW_REPLIED : flags;"),
+    ("a closing flow is kept alive", "bpf/flows.h", "if (age != AGE_TCP_CLOSING && flow->seen_ns != now)",
+     "if (flow->seen_ns != now)"),
     ("a flow is judged again the wrong way round", "bpf/flows.h", "else if (sent_by_opener(p, flow))\n\t\task(",
      "else if (!sent_by_opener(p, flow))\n\t\task("),
     ("live flows are never judged again", "bpf/flows.h", "unlikely(READ_ONCE(flow->generation) != p->generation)",
@@ -93,9 +94,22 @@ TRACKED = (
      "READ_ONCE(endpoint->state) == ENDPOINT_ABSENT"),
     ("addresses of ours that nobody has are outside", "bpf/flows.h", " && !is_ours(p, to->address)", ""),
     ("one FIN closes", "bpf/flows.h",
-     "(after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH)",
-     "after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)"),
+     "(*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH)",
+     "*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)"),
     ("every event has a token", "bpf/events.h", "if (tokens < 1 << TOKEN_BITS)", "if (0)"),
+)  # fmt: skip
+SHORT = (
+    ("a hint is taken for the truth", "bpf/quick.h", "key->high_incarnation = receiver->incarnation;",
+     "key->high_incarnation = sender->incarnation + 1;"),
+    ("the short way leads to closed endpoints", "bpf/quick.h", "READ_ONCE(endpoint->state) == ENDPOINT_OPEN",
+     "READ_ONCE(endpoint->state) != ENDPOINT_ABSENT"),
+    ("the short way takes any source", "bpf/quick.h",
+     "!same16(seen.source, seen.ipv6 ? sender->address6 : sender->address4)", "!seen.source[1]"),
+    ("the short way takes the last hop", "bpf/quick.h", "seen.hops <= 1", "seen.hops < 1"),
+    ("the short way never judges again", "bpf/quick.h", "if (READ_ONCE(flow->generation) != READ_ONCE(settings->generation))",
+     "if (READ_ONCE(flow->generation) > READ_ONCE(settings->generation))"),
+    ("the short way is for DHCP servers too", "bpf/quick.h", "(seen->ipv6 ? swap16(547) : swap16(67))",
+     "(seen->ipv6 ? swap16(67) : swap16(547))"),
 )  # fmt: skip
 SERVED = (
     ("a reply keeps the backend's port", "bpf/flows.h", "p->out.source_port = flow->service_port;",
@@ -140,6 +154,7 @@ GROUPS = (
     (ENTRANCES, ENTRANCE),
     (JUDGED, POLICY),
     (TRACKED, (*FLOWS, *EVENTS, "tests/kernel/test_program_entrance.py")),
+    (SHORT, SHORT_WAY),
     (SERVED, SERVICES),
     (IN_PARTS, FRAGMENTS),
     (QUOTING, ERRORS),

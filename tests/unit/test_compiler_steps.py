@@ -7,15 +7,19 @@ from array import array
 from collections.abc import Iterable
 from random import Random
 
+import policy_worlds as pw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_numbers import SOON, USUAL, levelling_after
 
 from cloche.compiler import Compiler
+from cloche.model.address import parse_address
 from cloche.model.flow import Decision, Packet
+from cloche.model.labels import make_labels
 from cloche.model.state import Event, State
 from cloche.model.state import Put as PutObject
+from cloche.model.topology import Attachment, Endpoint, Host
 from cloche.tables.lookup import judge
 from cloche.tables.mirror import apply_write
 from cloche.tables.schema import Capacity, Flip, Grace, Remove, Tables, Write
@@ -134,6 +138,23 @@ def test_writes_do_what_they_say(level_after: int, batches: list[list[Event]]) -
         assert mirror.atoms == compiler.tables.atoms
         for name in ("addresses", "prefixes", "endpoints", "links", "rows", "sets", "services", "backends"):
             assert getattr(mirror, name) == getattr(compiler.tables, name)
+
+
+def test_an_address_that_leaves_its_endpoint_comes_with_a_flip() -> None:
+    """Another endpoint elsewhere with the same address and labels and a name before it gets the address, and
+    nothing else changes: still there is a flip, by which the short way of known flows finds it out."""
+    address = (parse_address("10.244.0.9"),)
+    labels = make_labels({"app": "one"})
+    mine = Endpoint("x", "b", address, labels, host=HERE)
+    other = Endpoint("x", "a", address, labels, host="elsewhere")
+    compiler = Compiler(HERE, SMALL)
+    attached = PutObject(Attachment(mine.key, 1, 1, 101, bytes(6), bytes(6)))
+    compiler.update([*map(PutObject, (pw.NETWORK, Host(HERE), pw.namespace("x"), mine)), attached])
+    (before,) = (entry.endpoint for entry in compiler.tables.addresses.values() if entry.endpoint)
+    change = compiler.update([PutObject(other)])
+    assert before == 1
+    assert all(entry.endpoint != 1 for entry in compiler.tables.addresses.values())
+    assert any(isinstance(write, Flip) for write in change.writes)
 
 
 @settings(max_examples=30 * TIMES, deadline=None, suppress_health_check=RELAXED)

@@ -46,11 +46,20 @@ def write_addresses(held: Held, draft: Draft) -> None:
             entry = made[alike] = AddressEntry(word, fact.endpoint, int(fact.flags))
         if entry != old:
             draft.change("addresses", at, entry, entry.class_)
+            if old is not None and old.endpoint != entry.endpoint:
+                _leave(old, draft)
     if new and len(entries) + new > held.capacity.addresses:
         raise FullError("addresses", len(entries) + new, held.capacity.addresses)
 
 
+def _leave(old: AddressEntry, draft: Draft) -> None:
+    """An address is no more its endpoint's: the short way of known flows finds that out by the flip."""
+    if old.endpoint:
+        draft.flips = True
+
+
 def _drop_address(at: AddressKey, old: AddressEntry, draft: Draft) -> None:
+    _leave(old, draft)
     word = draft.step.turned(old.class_, 0)
     if word != old.class_:
         draft.change("addresses", at, old._replace(class_=word), word)

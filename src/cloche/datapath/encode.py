@@ -88,13 +88,15 @@ def read_prefix_entry(raw: bytes) -> PrefixEntry:
 
 def endpoint_entry(entry: EndpointEntry) -> bytes:
     """``struct endpoint``."""
-    return layout.Endpoint(entry.egress.pack(), entry.ingress.pack(), *entry[2:]).pack()
+    words = {"egress": entry.egress.pack(), "ingress": entry.ingress.pack()}
+    return layout.Endpoint(**{**entry._asdict(), **words}).pack()
 
 
 def read_endpoint_entry(raw: bytes) -> EndpointEntry:
     """From ``struct endpoint``."""
     value = layout.Endpoint.unpack(raw)
-    return EndpointEntry(unpack(value.egress), unpack(value.ingress), *value[2:])
+    words = {"egress": unpack(value.egress), "ingress": unpack(value.ingress)}
+    return EndpointEntry(**{**value._asdict(), **words})
 
 
 def set_entry(entry: SetEntry) -> bytes:

@@ -12,6 +12,7 @@ CLOCHE_LAYOUT = 1
 ATOMS_SIZE = 327936
 ROW_UNIT = 16
 CONFIG_EVENTS_OFF = 1
+CONFIG_QUICK_OFF = 2
 ADDRESS_HOST = 1
 ADDRESS_SERVICE = 2
 ADDRESS_GATEWAY = 4
@@ -31,6 +32,8 @@ ANSWER_NS = 10000000
 ANSWERS_AT_ONCE = 50
 FRAGMENT_WORDS = 128
 FRAGMENTS_EACH = 16
+HINT_BITS = 12
+HINTS = 4096
 
 
 class ProtocolSlot(IntEnum):
@@ -70,22 +73,22 @@ class Age(IntEnum):
     COUNT = 12
 
 
-_CONFIG = Struct("<QQ2Q12Q16s16s16s16sII6s2xIIIxxxx")
+_CONFIG = Struct("<QQII12Q2Q16s16s16s16sII6s2xI4x")
 CONFIG_SIZE = 224
 CONFIG_OFFSETS = {
     "generation": 0,
     "clock_ns": 8,
-    "hash_key": 16,
-    "ages": 32,
-    "gateway4": 128,
-    "gateway6": 144,
-    "hairpin4": 160,
-    "hairpin6": 176,
-    "stack_ifindex": 192,
-    "host_mark": 196,
-    "stack_mac": 200,
-    "flags": 208,
-    "event_rate": 212,
+    "flags": 16,
+    "event_rate": 20,
+    "ages": 24,
+    "hash_key": 120,
+    "gateway4": 136,
+    "gateway6": 152,
+    "hairpin4": 168,
+    "hairpin6": 184,
+    "stack_ifindex": 200,
+    "host_mark": 204,
+    "stack_mac": 208,
     "event_burst": 216,
 }
 
@@ -95,8 +98,10 @@ class Config(NamedTuple):
 
     generation: int
     clock_ns: int
-    hash_key: tuple[int, ...]
+    flags: int
+    event_rate: int
     ages: tuple[int, ...]
+    hash_key: tuple[int, ...]
     gateway4: bytes
     gateway6: bytes
     hairpin4: bytes
@@ -104,8 +109,6 @@ class Config(NamedTuple):
     stack_ifindex: int
     host_mark: int
     stack_mac: bytes
-    flags: int
-    event_rate: int
     event_burst: int
 
     def pack(self) -> bytes:
@@ -113,8 +116,10 @@ class Config(NamedTuple):
         return _CONFIG.pack(
             self.generation,
             self.clock_ns,
-            *self.hash_key,
+            self.flags,
+            self.event_rate,
             *self.ages,
+            *self.hash_key,
             self.gateway4,
             self.gateway6,
             self.hairpin4,
@@ -122,8 +127,6 @@ class Config(NamedTuple):
             self.stack_ifindex,
             self.host_mark,
             self.stack_mac,
-            self.flags,
-            self.event_rate,
             self.event_burst,
         )
 
@@ -132,7 +135,7 @@ class Config(NamedTuple):
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _CONFIG.unpack(raw)
         return cls(
-            v[0], v[1], v[2:4], v[4:16], v[16], v[17], v[18], v[19], v[20], v[21], v[22], v[23], v[24], v[25]
+            v[0], v[1], v[2], v[3], v[4:16], v[16:18], v[18], v[19], v[20], v[21], v[22], v[23], v[24], v[25]
         )
 
 
@@ -144,8 +147,8 @@ class EndpointState(IntEnum):
     OPEN = 2
 
 
-_ENDPOINT = Struct("<QQIIII6s6sI16s16sIII4x")
-ENDPOINT_SIZE = 96
+_ENDPOINT = Struct("<QQIIII6s6sI16s16sIII36x")
+ENDPOINT_SIZE = 128
 ENDPOINT_OFFSETS = {
     "egress": 0,
     "ingress": 8,
@@ -155,17 +158,17 @@ ENDPOINT_OFFSETS = {
     "incarnation": 28,
     "mac": 32,
     "gateway_mac": 38,
-    "flags": 44,
+    "mtu": 44,
     "address4": 48,
     "address6": 64,
     "slot_first": 80,
     "slot_count": 84,
-    "mtu": 88,
+    "flags": 88,
 }
 
 
 class Endpoint(NamedTuple):
-    """``struct endpoint``, 96 bytes."""
+    """``struct endpoint``, 128 bytes."""
 
     egress: int
     ingress: int
@@ -175,12 +178,12 @@ class Endpoint(NamedTuple):
     incarnation: int
     mac: bytes
     gateway_mac: bytes
-    flags: int
+    mtu: int
     address4: bytes
     address6: bytes
     slot_first: int
     slot_count: int
-    mtu: int
+    flags: int
 
     def pack(self) -> bytes:
         """Its bytes in a map."""
@@ -193,12 +196,12 @@ class Endpoint(NamedTuple):
             self.incarnation,
             self.mac,
             self.gateway_mac,
-            self.flags,
+            self.mtu,
             self.address4,
             self.address6,
             self.slot_first,
             self.slot_count,
-            self.mtu,
+            self.flags,
         )
 
     @classmethod

@@ -46,6 +46,7 @@ class Maps(NamedTuple):
     events: Map
     counters: Map
     reasons: Map
+    hints: Map
 
     def close(self) -> None:
         """Close every handle."""

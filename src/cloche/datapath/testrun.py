@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cloche.datapath import bpf
 from cloche.datapath.events import EventReader
-from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config
+from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_QUICK_OFF, CONFIG_SIZE, Config
 from cloche.datapath.loader import OBJECT, load_unpinned
 from cloche.datapath.maps import Map
 from cloche.datapath.readback import read_back
@@ -79,7 +79,13 @@ class Engine:
         self._writer = Writer(self.loaded.maps)
         self._runners = {name: bpf.Runner(fd) for name, fd in self.loaded.programs._asdict().items()}
         self._config = self.loaded.maps.config.mapped()
+        self._flags = 0
         self._store(make_config(_DEFAULTS, NO_DEVICE, _KEY))
+
+    def take_long_way(self, always: bool = True) -> None:
+        """Whether packets that could go the short way take the long one, from now on and until ``reset``."""
+        self._flags = CONFIG_QUICK_OFF if always else 0
+        self._store(self.config()._replace(flags=self.config().flags & ~CONFIG_QUICK_OFF))
 
     def write(self, writes: Iterable[Write]) -> None:
         """Apply writes in order; a Grace is waited for."""
@@ -104,7 +110,7 @@ class Engine:
         return Config.unpack(bytes(self._config[:CONFIG_SIZE]))
 
     def _store(self, config: Config) -> None:
-        self._config[:CONFIG_SIZE] = config.pack()
+        self._config[:CONFIG_SIZE] = config._replace(flags=config.flags | self._flags).pack()
 
     def set_clock(self, ns: int) -> None:
         """The time the program sees from now on; 0: the machine's."""
@@ -132,7 +138,9 @@ class Engine:
             _zero(maps.flow_slots)
         _zero(maps.flow_words)
         _zero(maps.fragment_slots)
+        _zero(maps.hints)
         EventReader(maps.events.fd).discard()
+        self._flags = 0
         self._store(make_config(_DEFAULTS, NO_DEVICE, _KEY))
 
     def run(self, program: str, frame: bytes, ifindex: int, mark: int = 0, segment: int = 0) -> Result:
