@@ -221,7 +221,7 @@ def main() -> int:
         return 2
     try:
         made = measure(QUICK_STARTS if options.quick else STARTS, console)
-    except ClocheError as error:
+    except (ClocheError, RuntimeError) as error:
         console.print(str(error), style="red")
         return 2
     show(made, console)

@@ -149,7 +149,7 @@ def main() -> int:
     os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
     try:
         made = measure(QUICK_ROUNDS if options.quick else ROUNDS, console)
-    except ClocheError as error:
+    except (ClocheError, RuntimeError) as error:
         console.print(str(error), style="red")
         return 2
     show(made, console)

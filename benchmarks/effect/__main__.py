@@ -163,7 +163,7 @@ def main() -> int:
         return 2
     try:
         made = measure(options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS), console)
-    except ClocheError as error:
+    except (ClocheError, RuntimeError) as error:
         console.print(str(error), style="red")
         return 2
     show(made, console)

@@ -175,7 +175,7 @@ def main() -> int:
     os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
     try:
         made = measure(QUICK_COUNT if options.quick else COUNT, console)
-    except ClocheError as error:
+    except (ClocheError, RuntimeError) as error:
         console.print(str(error), style="red")
         return 2
     show(made, console)
