@@ -42,6 +42,10 @@ bench: ## speed against bare veth, bridge, iptables, nft; classification, the co
 	$(PYTHON) -m benchmarks
 	$(PYTHON) -m benchmarks.classify
 	$(PYTHON) -m benchmarks.scale
+	$(PYTHON) -m benchmarks.effect
+	$(PYTHON) -m benchmarks.services
+	$(PYTHON) -m benchmarks.profile
+	$(PYTHON) -m benchmarks.footprint
 	$(PYTHON) -m benchmarks.page
 
 scale: ## the compiler in worlds of up to 100 000 pods: time, memory, single changes

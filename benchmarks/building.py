@@ -30,13 +30,24 @@ def _digest(sources: list[Path]) -> str:
 
 def traffic_program() -> Path:
     """The path of the compiled ``nb.c``. Raises CalledProcessError when it does not compile."""
-    sources = [HERE / "nb.c"]
-    return _compile(["cc", "-O2", "-s"], sources, OUTPUT / f"nb-{_digest(sources)}")
+    return program(HERE / "nb.c")
 
 
-def bpf_object(source: Path, headers: list[Path]) -> Path:
-    """The path of the BPF object of ``source``. Raises CalledProcessError when it does not compile."""
+def program(source: Path) -> Path:
+    """The path of a compiled C program. Raises CalledProcessError when it does not compile."""
+    return _compile(["cc", "-O2", "-s"], [source], OUTPUT / f"{source.stem}-{_digest([source])}")
+
+
+def bpf_object(
+    source: Path, headers: list[Path], options: tuple[str, ...] = ("-c",), suffix: str = ".bpf.o"
+) -> Path:
+    """The path of the BPF object of ``source``, or of what else these options make of it.
+
+    ``headers`` are what else it is made from. Raises CalledProcessError when it does not compile.
+    """
     sources = [source, *headers]
     includes = [f"-isystem{BPF_HEADERS / kind}" for kind in ("any-linux-any", "x86-linux-any")]
-    arguments = ["clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-c", *includes]
-    return _compile(arguments, sources, OUTPUT / f"{source.stem}-{_digest(sources)}.bpf.o")
+    arguments = ["clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", *options]
+    if source.suffix == ".c":
+        arguments += includes
+    return _compile(arguments, sources, OUTPUT / f"{source.stem}-{_digest(sources)}{suffix}")

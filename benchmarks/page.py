@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import page_paths, scale
+from benchmarks import page_clock, page_paths, scale
 from benchmarks.classify.__main__ import Results as Classified
 from benchmarks.figures import Conclusion
 from benchmarks.kept import load
@@ -76,8 +76,9 @@ def compiling() -> Iterator[str]:
 
 HEAD = f"""# Results
 
-What `python -m benchmarks`, `python -m benchmarks.classify` and `python -m benchmarks.scale` measured last;
-this page is made of their files by `python -m benchmarks.page`. A goal is {Conclusion.MET} when the whole
+What `make bench` measured last; this page is made of its files by `python -m benchmarks.page`. Each part runs
+by itself too: `python -m benchmarks`, and `.classify`, `.scale`, `.effect`, `.services`, `.profile`,
+`.footprint` behind that. A goal is {Conclusion.MET} when the whole
 95 % interval meets it, {Conclusion.MISSED} when none of it does, {Conclusion.UNDECIDED} otherwise. Numbers
 of different machines are not compared. How the flow table was chosen: [another page](design/flow-table.md).
 """
@@ -87,7 +88,7 @@ def files() -> dict[Path, str]:
     """The page and its pictures."""
     made, file = load("paths", Report)
     paths = page_paths.section(made, on(made.machine, file, made.time))
-    parts = [HEAD, *paths, *classification(), *compiling()]
+    parts = [HEAD, *paths, *classification(), *compiling(), *page_clock.sections(on)]
     pictures = {
         PICTURE: page_paths.ratios_picture(made),
         TIME_PICTURE: page_paths.time_picture(made),

@@ -15,10 +15,10 @@ from cloche.agent.versions import KEPT, Version, Versions, at
 from cloche.agent.wanted import (
     Hold,
     Kept,
+    Meanings,
     Waiting,
     changed,
     effective,
-    meaning,
     missing,
     policies_of,
     read_kept,
@@ -49,7 +49,15 @@ def test_what_waits_is_new_changed_or_gone() -> None:
     moved = msgspec.structs.replace(OTHER, origin=Origin("elsewhere.yaml", 7))
     assert changed((OLD, OTHER), (NEW, moved)) == (Waiting(OLD.key, "changed"),)
     assert changed((OLD,), (OTHER,)) == (Waiting(OLD.key, "gone"), Waiting(OTHER.key, "new"))
-    assert meaning((OTHER,)) == meaning((moved,)) != meaning((OLD,))
+    meanings = Meanings()
+    assert meanings.of((OTHER,)) == meanings.of((moved,)) != meanings.of((OLD,))
+
+
+def test_remembered_meanings_are_those_of_a_first_look() -> None:
+    """Whatever was asked about before, policies mean what they mean to one who was never asked."""
+    meanings = Meanings()
+    for asked in ((OLD, OTHER), (NEW, OTHER), (NEW,), (), (OLD, OTHER)):
+        assert meanings.of(asked) == Meanings().of(asked)
 
 
 def test_what_goes_and_what_is_missing() -> None:

@@ -155,3 +155,16 @@ def test_an_address_that_leaves_its_endpoint_comes_with_a_flip() -> None:
     assert before == 1
     assert all(entry.endpoint != 1 for entry in compiler.tables.addresses.values())
     assert any(isinstance(write, Flip) for write in change.writes)
+
+
+@settings(max_examples=30 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(histories(length=8), st.sets(st.integers(0, 7)))
+def test_a_digest_that_is_asked_for_later_is_the_same(batches: list[list[Event]], asked: set[int]) -> None:
+    """Whichever changes the digest is asked for at, it is that of one who asked at every change."""
+    always, seldom = Compiler(HERE, SMALL), Compiler(HERE, SMALL)
+    for number, batch in enumerate(batches):
+        digest = always.update(batch).digest
+        assert seldom.update(batch, digested=False).digest == ""
+        if number in asked:
+            assert seldom.digest == digest
+    assert seldom.digest == always.digest

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from cloche.agent.errands import Audited, Compiled
+import msgspec
+
+from cloche.agent.errands import Audited, Compiled, Events, Writes
 from cloche.agent.laps import Laps
 from cloche.agent.messages import Applied, ShownGeneration
 from cloche.agent.naming import Directory
 from cloche.agent.wanted import Waiting
 from cloche.errors import Finding, TooBigError
-from cloche.model.state import Event
 from cloche.model.topology import Endpoint
-from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Tables, Write
+from cloche.tables.schema import EndpointEntry, Put, Remove, RuleOrigin, Write
 
 GENERATIONS_SHOWN = 100
 
 
 class Change(NamedTuple):
-    """What the worker made of a proposal."""
+    """What the worker made of a proposal. ``named``: what is to be known of its writes."""
 
-    events: tuple[Event, ...]
-    writes: tuple[Write, ...]
+    events: tuple[Events, ...]
+    writes: tuple[Writes, ...]
+    named: tuple[Write, ...]
     compiled: Compiled
+
+    @property
+    def entries(self) -> int:
+        """How many writes there are."""
+        return sum(part.entries for part in self.writes)
 
 
 class Active:
@@ -48,36 +56,51 @@ class Active:
         self._fresh = True
         """The worker knows nothing yet, so its next events are the whole model."""
 
-    def adopt(self, tables: Tables, rules: Mapping[int, tuple[RuleOrigin, ...]]) -> None:
+    def adopt(
+        self,
+        entries: Mapping[int, EndpointEntry],
+        generation: int,
+        rules: Mapping[int, tuple[RuleOrigin, ...]],
+    ) -> None:
         """Take over what the kernel holds; the model itself comes with the next change."""
-        self.entries = dict(tables.endpoints)
-        self.generation = tables.generation
+        self.entries = dict(entries)
+        self.generation = generation
         for number, known in rules.items():
-            self.directory.learn_rules(tables.generation, number, known)
+            self.directory.learn_rules(generation, number, known)
         self._fresh = True
 
-    def learn(self, change: Change, cause: str) -> None:
-        """What was written is active: know it by name."""
+    async def learn(self, change: Change, cause: str) -> None:
+        """What was written is active: know it by name, in steps that leave the loop its turn."""
         compiled = change.compiled
         if self._fresh:
             self.directory.forget()
             self._fresh = False
-        for event in change.events:
-            self.directory.apply(event)
-        self.learn_writes(change.writes, compiled.generation)
-        self.generation, self.digest = compiled.generation, compiled.digest
+        for part in change.events:
+            for event in part.events:
+                self.directory.apply(event)
+            await asyncio.sleep(0)
+        self.learn_writes(change.named, compiled.generation)
+        self.generation = compiled.generation
         self.compile_ms = round(compiled.compile_ms, 3)
         self.held, self.waiting, self.closed = compiled.held, compiled.waiting, compiled.closed
         self.turns += 1
         if change.writes:
-            self.tell(cause, len(change.writes))
+            self.tell(cause, change.entries)
 
-    def mended(self, writes: tuple[Write, ...], audited: Audited) -> None:
-        """What was altered from outside is as it should be, in a generation of its own."""
-        self.learn_writes(writes, audited.generation)
+    def name(self, digest: str) -> None:
+        """What is active has this digest, which is known a little later than that it is active."""
+        self.digest = digest
+        if self.generations and self.generations[0].generation == self.generation:
+            self.generations[0] = msgspec.structs.replace(self.generations[0], digest=digest)
+
+    def mended(self, change: tuple[int, tuple[Write, ...]], audited: Audited) -> None:
+        """What was altered from outside is as it should be, in a generation of its own: so many writes, and
+        what is to be known of them."""
+        count, named = change
+        self.learn_writes(named, audited.generation)
         self.generation, self.digest = audited.generation, audited.digest
         self.turns += 1
-        self.tell("repair", len(writes))
+        self.tell("repair", count)
 
     def learn_writes(self, writes: tuple[Write, ...], generation: int) -> None:
         """Rules and entries that these writes gave."""

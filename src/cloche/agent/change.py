@@ -9,6 +9,7 @@ only endpoints that are no longer wanted go, and each later change tries again.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 from typing import TypeVar
 
@@ -17,13 +18,17 @@ import structlog
 from cloche.agent.active import Active, Change
 from cloche.agent.attachments import Attachments
 from cloche.agent.errands import (
+    AT_ONCE,
     Audit,
     Audited,
     Begin,
     Begun,
     Compile,
     Compiled,
+    Encode,
+    Encoded,
     Events,
+    Named,
     Plan,
     Propose,
     Refused,
@@ -47,6 +52,12 @@ from cloche.tables.schema import Write
 T = TypeVar("T")
 STAYS = "what was in force stays; what went is closed, what came stays closed; later changes try again"
 log = structlog.get_logger()
+
+
+def _written(answers: list[object]) -> tuple[tuple[Writes, ...], tuple[Write, ...]]:
+    """The parts of a change's writes among the worker's answers, and what is to be known of them."""
+    writes = tuple(part for part in answers if isinstance(part, Writes))
+    return writes, tuple(write for part in answers if isinstance(part, Named) for write in part.writes)
 
 
 class Changer:
@@ -75,13 +86,13 @@ class Changer:
     async def _feed(self) -> None:
         """Start a worker and give it everything."""
         parts = self._parts
-        previous = await parts.kernel.run(parts.datapath.read_back)
-        previous.rules = dict(self.keeper.rules)
-        self.active.adopt(previous, self.keeper.rules)
+        entries = await parts.kernel.run(parts.datapath.entries)
+        self.active.adopt(entries, parts.datapath.generation, self.keeper.rules)
         self.host = host = this_host(tuple(await parts.kernel.run(host_addresses)))
-        attached = self.attachments.all()
+        attached, keeper = self.attachments.all(), self.keeper
         await parts.workshop.start()
-        begin = Begin(parts.config, host, self.keeper.wanted, attached, previous, self.keeper.highest)
+        gc.freeze()
+        begin = Begin(parts.config, host, keeper.wanted, attached, keeper.rules, keeper.highest)
         await parts.workshop.send(begin)
         answer = await parts.workshop.receive()
         if isinstance(answer, Refused):
@@ -159,17 +170,19 @@ class Changer:
             audited = answers.pop()
             assert isinstance(audited, Audited)
             if audited.found:
-                writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
+                writes, named = _written(answers)
                 await self._undone_by(self.keeper.reserve(audited.generation))
-                await self._write(writes)
-                self.active.mended(writes, audited)
+                await self._write(writes, Laps())
+                self.active.mended((sum(part.entries for part in writes), named), audited)
             return audited
 
-    async def _ask(self, errand: Propose | Compile | Audit, last: type) -> list[object]:
+    async def _ask(self, errand: Propose | Compile | Encode | Audit, last: type) -> list[object]:
         await self._parts.workshop.send(errand)
         answers = []
         async for answer in self._parts.workshop.until(last, Refused):
             answers.append(answer)
+            if isinstance(answer, Events) and len(answer.events) == AT_ONCE:
+                gc.freeze()  # Python's cycle collector would walk it again and again, and the loop would wait
         if isinstance(answers[-1], Refused):
             raise as_error(answers[-1].refusal)
         return answers
@@ -183,9 +196,8 @@ class Changer:
         answers = await self._ask(errand, Compiled)
         compiled = answers.pop()
         assert isinstance(compiled, Compiled)
-        events = tuple(event for part in answers if isinstance(part, Events) for event in part.events)
-        writes = tuple(write for part in answers if isinstance(part, Writes) for write in part.writes)
-        return Change(events, writes, compiled)
+        events = tuple(part for part in answers if isinstance(part, Events))
+        return Change(events, *_written(answers), compiled)
 
     async def _realise(self, plan: Plan, cause: str, laps: Laps, *, whole: bool = False) -> int:
         """Carry a plan out; how many writes it took. ``whole``: not in part when it does not fit."""
@@ -200,13 +212,13 @@ class Changer:
             change = await self._less(plan, error)
             cause = f"{cause}, which does not fit"
         faults.passing(Point.READY)
-        await self._write(change.writes)
+        await self._write(change.writes, laps)
         laps.lap("write")
         faults.passing(Point.WRITTEN)
-        self.active.learn(change, cause)
+        await self.active.learn(change, cause)
         await self._settle(plan, change)
         laps.lap("listen")
-        return len(change.writes)
+        return change.entries
 
     async def _attach(self, plan: Plan, laps: Laps) -> Change:
         """Attach and compile; what was attached goes again when the whole cannot be."""
@@ -242,10 +254,10 @@ class Changer:
             await self._parts.workshop.stop()
             raise
 
-    async def _write(self, writes: tuple[Write, ...]) -> None:
+    async def _write(self, writes: tuple[Writes, ...], laps: Laps) -> None:
         self.active.turns += 1
         try:
-            await self.replay.write(writes)
+            await self.replay.write(writes, laps)
         except (OSError, IndexError) as error:
             await self._parts.workshop.stop()
             message = f"the kernel refused a write: {error}; the maps are read back and mended"
@@ -259,7 +271,10 @@ class Changer:
         await self.attachments.remove(plan.detach)
         await parts.responding.update(self.active.directory.state)
         faults.passing(Point.ANSWERED)
-        await self.keeper.keep(change.compiled)
+        (encoded,) = await self._ask(Encode(), Encoded)
+        assert isinstance(encoded, Encoded)
+        self.active.name(encoded.digest)
+        await self.keeper.keep(change.compiled.generation, encoded)
         faults.passing(Point.KEPT)
 
     async def save(self) -> None:

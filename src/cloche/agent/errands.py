@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import pickle
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 from cloche.agent.disk import Attached
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Refusal
@@ -12,21 +14,28 @@ from cloche.config import Config
 from cloche.errors import Finding
 from cloche.model.state import Event
 from cloche.model.topology import Endpoint, Host
-from cloche.tables.schema import Tables, Write
+from cloche.tables.schema import Flip, Put, Remove, RuleOrigin, Write
+
+T = TypeVar("T")
+TOLD = frozenset(("rules", "endpoints"))
+"""Of these maps the loop hears what is written."""
 
 AT_ONCE = 256
 """Writes or events in one message, so that no one step of the agent's loop is long."""
 
 
 class Begin(NamedTuple):
-    """Start from this. ``kept`` is what was wanted, as an earlier worker encoded it (empty: nothing);
-    ``previous`` is what the kernel holds, ``generation`` the highest ever used."""
+    """Start from this, and from what the pinned maps hold: nobody writes in them until you answer.
+
+    ``kept`` is what was wanted, as an earlier worker encoded it (empty: nothing). ``rules``: what the numbers
+    in the maps stand for. ``generation``: the highest ever used.
+    """
 
     config: Config
     host: Host
     kept: bytes
     attached: tuple[Attached, ...]
-    previous: Tables
+    rules: dict[int, tuple[RuleOrigin, ...]]
     generation: int
 
 
@@ -106,29 +115,79 @@ class Events(NamedTuple):
 
 
 class Writes(NamedTuple):
-    """Some of the change's writes, in order."""
+    """Some of the change's writes, in order, pickled: the loop hands them on to the kernel's thread unread.
+
+    ``flip``: the generation that they activate, 0: none; such a part holds nothing else.
+    """
+
+    packed: bytes
+    entries: int
+    flip: int = 0
+
+
+class Named(NamedTuple):
+    """Those of the change's writes that the loop has to know of: what numbers stand for, and endpoints."""
 
     writes: tuple[Write, ...]
 
 
-class Compiled(NamedTuple):
-    """The change is whole: its generation (unchanged when there was nothing to write), its digest, and what
-    is then wanted, encoded for the disk and for the next worker.
+def in_parts(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    """The values in pieces small enough for one step of the agent's loop."""
+    for first in range(0, len(values), AT_ONCE):
+        yield tuple(values[first : first + AT_ONCE])
 
-    ``policies``: those in force, encoded, when they mean something else than before (else empty);
-    ``meaning``: their hash. ``held``: the generation rolled back to, 0: none; ``waiting``: the policies
-    that releasing it would change. ``closed``: endpoints that are wanted and do not fit.
+
+def packed(writes: Sequence[Write]) -> Iterator[Writes | Named]:
+    """Ordered writes as they are sent, then what the loop has to know of them."""
+    begin = 0
+    flips = [(at, write.generation) for at, write in enumerate(writes) if isinstance(write, Flip)]
+    for at, generation in flips:
+        yield from map(_pack, in_parts(writes[begin:at]))
+        yield _pack((writes[at],))._replace(flip=generation)
+        begin = at + 1
+    yield from map(_pack, in_parts(writes[begin:]))
+    yield from map(Named, in_parts([w for w in writes if isinstance(w, Put | Remove) and w.map in TOLD]))
+
+
+def _pack(writes: tuple[Write, ...]) -> Writes:
+    return Writes(pickle.dumps(writes, pickle.HIGHEST_PROTOCOL), len(writes))
+
+
+def unpacked(parts: Iterable[Writes]) -> Iterator[Write]:
+    """The writes of parts, read one part at a time."""
+    for part in parts:
+        yield from pickle.loads(part.packed)
+
+
+class Compiled(NamedTuple):
+    """The change is whole: its generation (unchanged when there was nothing to write).
+
+    ``held``: the generation rolled back to, 0: none; ``waiting``: the policies that its release changes.
+    ``closed``: endpoints that are wanted and do not fit.
     """
 
     generation: int
-    digest: str
     compile_ms: float
-    kept: bytes
-    policies: bytes
-    meaning: str
     held: int
     waiting: tuple[Waiting, ...]
     closed: tuple[Endpoint, ...]
+
+
+class Encode(NamedTuple):
+    """Encode what was compiled last for the disk. It takes long, so it is asked for when it is in force."""
+
+
+class Encoded(NamedTuple):
+    """What is wanted, encoded for the disk and for the next worker, and the digest of what is in force.
+
+    ``policies``: those in force, encoded, when they mean something else than when this was asked last (else
+    empty); ``meaning``: their hash.
+    """
+
+    kept: bytes
+    policies: bytes
+    meaning: str
+    digest: str
 
 
 class Audit(NamedTuple):

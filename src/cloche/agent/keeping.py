@@ -12,7 +12,7 @@ import structlog
 
 from cloche.agent.active import Change
 from cloche.agent.attachments import Attachments
-from cloche.agent.errands import Compiled
+from cloche.agent.errands import Encoded
 from cloche.agent.parts import Parts
 from cloche.agent.versions import Version, Versions
 from cloche.tables.schema import Put, RuleOrigin, Write
@@ -48,7 +48,7 @@ class Keeper:
         """What must be on disk before the change is written: its number, what its numbers stand for, and who
         is ``attached`` anew. Raises OSError."""
         await self.reserve(change.compiled.generation, attached=attached)
-        named = dict(named_rules(change.writes))
+        named = dict(named_rules(change.named))
         if named:
             rules = self.rules | named
             await self._kernel.run(self._disk.save_rules, rules)
@@ -69,12 +69,12 @@ class Keeper:
         self._reserved = reserved
         self.highest = max(self.highest, generation)
 
-    async def keep(self, compiled: Compiled) -> None:
+    async def keep(self, generation: int, encoded: Encoded) -> None:
         """Save what is active and wanted, and the policies in force for a roll-back."""
-        self.wanted = compiled.kept
-        await self.save(compiled.generation)
-        if compiled.policies:
-            version = Version(compiled.generation, compiled.meaning, compiled.policies)
+        self.wanted = encoded.kept
+        await self.save(generation)
+        if encoded.policies:
+            version = Version(generation, encoded.meaning, encoded.policies)
             try:
                 await self.versions.keep(version)
             except OSError as error:

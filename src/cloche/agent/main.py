@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -116,6 +117,7 @@ async def serve(core: Core, server: Server, listener: socket.socket) -> None:
     """Answer on the socket until the agent is to end."""
     serving = asyncio.create_task(server.run_on(listener))
     ending = asyncio.create_task(core.ending.wait())
+    gc.freeze()  # what is there by now stays: the collector need not walk it
     log.info("ready", pid=os.getpid())
     await asyncio.wait((serving, ending), return_when=asyncio.FIRST_COMPLETED)
     server.stop()

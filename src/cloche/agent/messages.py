@@ -40,7 +40,8 @@ class RollbackRequest(msgspec.Struct, frozen=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What a change came to, once it is active. ``timings_ms`` by stage, ``total`` among them.
+    """What a change came to, once it is active. ``timings_ms`` by stage, ``total`` among them: with replay
+    on, the flip is the end of stage ``replay``.
 
     ``queued``: policies that the request changes and that a roll-back holds back until it is released.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cloche.agent.disk import Disk
@@ -29,7 +29,7 @@ class Parts(NamedTuple):
     workshop: Workshop
     responding: Responding
 
-    def write(self, writes: Sequence[Write]) -> None:
+    def write(self, writes: Iterable[Write]) -> None:
         """Apply ordered writes, to the end; on the kernel thread. Raises OSError, IndexError."""
         kept = (w for w in writes if not (isinstance(w, Put | Remove) and w.map == USER_SPACE))
         deque(self.datapath.write(kept), maxlen=0)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cloche.agent.errands import Rehearsal, Rehearse
 from cloche.analysis.replay import Replay
 from cloche.model.state import Event
-from cloche.tables.schema import Tables, Write
+from cloche.tables.schema import Put, Tables, Write
 
 
 class Rehearser:
@@ -20,9 +20,9 @@ class Rehearser:
         self._noted: list[tuple[Sequence[Event], Sequence[Write]]] = []
 
     def note(self, events: Sequence[Event], writes: Sequence[Write]) -> None:
-        """A change was compiled."""
+        """A change was compiled. Its cells are left out: they are asked about by their rows."""
         if self._replay is not None:
-            self._noted.append((events, writes))
+            self._noted.append((events, [w for w in writes if not (isinstance(w, Put) and w.map == "cells")]))
 
     def rehearse(self, errand: Rehearse, tables: Tables) -> Rehearsal:
         """The next packets. ``tables``: as they are when everything compiled is written."""

@@ -17,14 +17,14 @@ import structlog
 
 from cloche.agent.comparing import Compared, Difference, Run, compare
 from cloche.agent.disk import write_whole
-from cloche.agent.errands import Rehearsal, Rehearse
+from cloche.agent.errands import Rehearsal, Rehearse, Writes, unpacked
+from cloche.agent.laps import Laps
 from cloche.agent.messages import FlowEvent, ShownReplay
 from cloche.agent.parts import Parts
 from cloche.agent.refusals import AgentError
 from cloche.agent.workshop import WorkerDiedError
 from cloche.datapath.second import Second
 from cloche.errors import ClocheError
-from cloche.tables.schema import Flip, Write
 
 ROUND_SECONDS = 0.007
 """The worker thinks no longer at a time, so that its cases are few enough for one step of the loop."""
@@ -98,22 +98,28 @@ class Replayer:
             waiting=self._waiting,
         )
 
-    async def write(self, writes: Sequence[Write]) -> None:
+    async def write(self, writes: Sequence[Writes], laps: Laps) -> None:
         """Apply a change's writes, the flip and what follows it only if no packet says otherwise.
+
+        The flip is written by the end of the lap ``replay``.
 
         Raises DifferenceError when one does, WorkerDiedError, and OSError or IndexError from the writes.
         """
         kernel, parts = self._parts.kernel, self._parts
-        flip = next((n for n, write in enumerate(writes) if isinstance(write, Flip)), len(writes))
-        generation = next((write.generation for write in writes if isinstance(write, Flip)), 0)
+        flip = next((n for n, part in enumerate(writes) if part.flip), len(writes))
+        generation = next((part.flip for part in writes if part.flip), 0)
         if generation and await self._loaded():
             await parts.workshop.send(Rehearse(*self._budget(0.0), active=False))
-            await kernel.run(parts.write, writes[:flip])
+            await kernel.run(parts.write, unpacked(writes[:flip]))
+            laps.lap("write")
             await self._before(generation)
-            await kernel.run(parts.write, writes[flip:])
+            await kernel.run(parts.write, unpacked(writes[flip : flip + 1]))
+            laps.lap("replay")
+            await kernel.run(parts.write, unpacked(writes[flip + 1 :]))
+            laps.lap("finish")
             self._passed(generation)
         elif writes:
-            await kernel.run(parts.write, writes)
+            await kernel.run(parts.write, unpacked(writes))
         self._waiting = self.on
         if self.on:
             self._wake.set()

@@ -83,12 +83,24 @@ def bare(policy: Policy) -> Policy:
     return msgspec.structs.replace(policy, origin=NOWHERE, **sides)
 
 
-def meaning(policies: Iterable[Policy]) -> str:
-    """A hash of what policies mean, wherever they were written; hexadecimal digits."""
-    hashed = blake2b(digest_size=16)
-    for policy in policies:
-        hashed.update(msgspec.msgpack.encode(bare(policy)))
-    return hashed.hexdigest()
+class Meanings:
+    """What policies mean, as a hash; of those that are the very ones of the last time it is remembered."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Policy, bytes]] = {}
+
+    def of(self, policies: Iterable[Policy]) -> str:
+        """A hash of what these mean together, wherever they were written; hexadecimal digits."""
+        known = {}
+        hashed = blake2b(digest_size=16)
+        for policy in policies:
+            one = self._known.get(policy.key)
+            if one is None or one[0] is not policy:
+                one = policy, blake2b(msgspec.msgpack.encode(bare(policy)), digest_size=16).digest()
+            known[policy.key] = one
+            hashed.update(one[1])
+        self._known = known
+        return hashed.hexdigest()
 
 
 def changed(before: Iterable[Policy], after: Iterable[Policy]) -> tuple[Waiting, ...]:

@@ -1,7 +1,7 @@
 """The worker process: turns requests into worlds, worlds into events, and events into ordered writes.
 
-It holds everything that takes long, so that the agent's loop holds none of it. It touches neither disk nor
-kernel; when it dies another is fed with what the agent has.
+It holds everything that takes long, so that the agent's loop holds none of it. It writes neither to the disk
+nor to the kernel, whose maps it reads; when it dies another is fed with what the agent has.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,20 +21,24 @@ from cloche.agent.auditing import Audits
 from cloche.agent.clashes import host_clashes
 from cloche.agent.disk import Attached
 from cloche.agent.errands import (
-    AT_ONCE,
     Audit,
     Audited,
     Begin,
     Begun,
     Compile,
     Compiled,
+    Encode,
+    Encoded,
     Events,
+    Named,
     Plan,
     Propose,
     Refused,
     Rehearsal,
     Rehearse,
     Writes,
+    in_parts,
+    packed,
 )
 from cloche.agent.messages import ApplyRequest, DeleteRequest, Mode
 from cloche.agent.overlay import overlay
@@ -44,11 +48,11 @@ from cloche.agent.rehearsing import Rehearser
 from cloche.agent.wanted import (
     Hold,
     Kept,
+    Meanings,
     changed,
     effective,
     endpoints_of,
     is_attached,
-    meaning,
     missing,
     policies_of,
     read_kept,
@@ -58,13 +62,14 @@ from cloche.agent.wanted import (
 from cloche.compiler import Change, Compiler
 from cloche.datapath import faults
 from cloche.datapath.faults import Point
+from cloche.datapath.pins import opened_maps, pin_directory
+from cloche.datapath.readback import read_back
 from cloche.errors import ClocheError, Finding, InputError, Severity
-from cloche.model.policy import Policy
 from cloche.model.state import Delete, Event, Put
 from cloche.model.topology import Endpoint
-from cloche.orchestrators.sandbox import Manifest, World, build, delete, difference, merge
+from cloche.orchestrators.sandbox import Manifest, Readings, World, build, delete, difference, merge
+from cloche.tables.schema import Tables
 
-T = TypeVar("T")
 MANY = 1000
 """Events worth a walk of the collector."""
 
@@ -82,12 +87,6 @@ class Proposal(NamedTuple):
     host: tuple[Event, ...] = ()
 
 
-def in_parts(values: Sequence[T]) -> Iterator[tuple[T, ...]]:
-    """The values in pieces small enough for one step of the agent's loop."""
-    for first in range(0, len(values), AT_ONCE):
-        yield tuple(values[first : first + AT_ONCE])
-
-
 class Worker:
     """What is wanted and what is active, and the compiler between them."""
 
@@ -98,11 +97,13 @@ class Worker:
         self._kept = read_kept(begin.kept)
         self._active = World()
         """What the compiler was told; at first nothing, whatever the kernel holds."""
-        self._meaning = ""
-        self._meant: tuple[tuple[Policy, ...], str] = (), meaning(())
+        self._meaning = self._encoded = ""
+        """Of the policies in force, and of those that were encoded last."""
+        self._meanings = Meanings()
+        self._readings = Readings()
         self._proposal: Proposal | None = None
         self._rehearser = Rehearser(begin.config.replay_ms > 0, begin.host.name, begin.generation)
-        self._compiler = Compiler(begin.host.name, begin.config.capacity, begin.previous, begin.generation)
+        self._compiler = Compiler(begin.host.name, begin.config.capacity, held(begin), begin.generation)
         self._audits = Audits(begin.config.instance, self._compiler)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
 
@@ -123,27 +124,21 @@ class Worker:
         endpoints = {
             found.key for found in wanted.objects if isinstance(found, Endpoint) and is_attached(found)
         }
-        now, later = self._split(wanted, set(errand.lost))
-        events = difference(self._active, now)
+        now, later, events = self._split(wanted, set(errand.lost))
         attach = [endpoint for endpoint in endpoints_of(events) if endpoint.key not in self._attached]
         detach = tuple(key for key in sorted(self._attached) if key in later or key not in endpoints)
         host = (Put(errand.host),) if errand.host else ()
-        self._proposal = Proposal(kept, now, events, self._meaning_of(policies_of(wanted)), host)
+        self._proposal = Proposal(kept, now, events, self._meanings.of(policies_of(wanted)), host)
         found = (*findings, *unheard(kept.world.findings, self._kept.world.findings))
         queued_names = tuple(one.policy for one in queued)
         return Plan(tuple(attach), detach, found, tuple(later.values()), queued_names)
-
-    def _meaning_of(self, policies: tuple[Policy, ...]) -> str:
-        """The hash of what they mean; it is made anew only when they are others than the last time."""
-        if policies != self._meant[0]:
-            self._meant = policies, meaning(policies)
-        return self._meant[1]
 
     def _wanted(self, errand: Propose) -> tuple[Kept, tuple[Finding, ...]]:
         """What is wanted with the errand's request, and what is to be said about it."""
         manifests, findings = self._requested(decode(errand))
         config, hold = self._config, self._kept.hold
-        built = build(manifests, config.pod_ranges, config.service_ranges, self._kept.world)
+        before = self._kept.world
+        built = build(manifests, config.pod_ranges, config.service_ranges, before, self._readings)
         world = overlay(config, built, self._kept.world)
         self._host = errand.host or self._host
         clashes = host_clashes(world.objects, self._host.addresses) if errand.kind is not None else ()
@@ -157,8 +152,9 @@ class Worker:
             hold = Hold(generation, read_policies(content))
         return Kept(manifests, world, hold), findings
 
-    def _split(self, world: World, lost: set[str]) -> tuple[World, dict[str, Endpoint]]:
-        """The world that can be now, without attached endpoints that come back as others, and those.
+    def _split(self, world: World, lost: set[str]) -> tuple[World, dict[str, Endpoint], tuple[Event, ...]]:
+        """The world that can be now, without attached endpoints that come back as others; those; and the
+        events that lead to that world.
 
         ``lost``: endpoints whose links are gone, to be attached anew.
         """
@@ -173,9 +169,10 @@ class Worker:
             and (found.key in deletes or found.key in lost or found.addresses != self._attached[found.key])
         }
         if not later:
-            return world, later
+            return world, later, events
         objects = tuple(f for f in world.objects if not (isinstance(f, Endpoint) and f.key in later))
-        return msgspec.structs.replace(world, objects=objects), later
+        now = msgspec.structs.replace(world, objects=objects)
+        return now, later, difference(self._active, now)
 
     def _requested(
         self, request: ApplyRequest | DeleteRequest | None
@@ -190,7 +187,7 @@ class Worker:
                 return merge(old, manifests), ()
         return delete(old, request.manifests)
 
-    def compile(self, errand: Compile) -> Iterator[Events | Writes | Compiled]:
+    def compile(self, errand: Compile) -> Iterator[Events | Writes | Named | Compiled]:
         """The proposal as events and writes, in parts, then what they come to. Raises TooBigError."""
         assert self._proposal is not None
         proposal = self._less(self._proposal) if errand.less else self._proposal
@@ -204,7 +201,7 @@ class Worker:
         begin = time.perf_counter()
         anew = bool(self._meaning) and proposal.meaning != self._meaning
         with without_collector(len(events)):
-            change = self._compiler.update(events, anew=anew)
+            change = self._compiler.update(events, anew=anew, digested=False)
         elapsed = (time.perf_counter() - begin) * 1000
         self._rehearser.note(events, change.writes)
         self._first = ()
@@ -212,18 +209,19 @@ class Worker:
             del self._attached[key]
         self._attached.update((found.attachment.endpoint, found.addresses) for found in errand.attached)
         yield from map(Events, in_parts(events))
-        yield from map(Writes, in_parts(change.writes))
+        yield from packed(change.writes)
         self._kept, self._active, self._proposal = proposal.kept, proposal.active, None
-        yield self._compiled(change, elapsed, proposal.meaning)
+        self._meaning = proposal.meaning
+        yield self._compiled(change, elapsed)
 
-    def audit(self, errand: Audit) -> Iterator[Writes | Audited]:
+    def audit(self, errand: Audit) -> Iterator[Writes | Named | Audited]:
         """The next slice of comparing the maps with what was written to them. Raises ClocheError, OSError."""
         found, ended = ([], True) if self._first else self._audits.look(errand.seconds)
         digest = ""
         if found:
             writes, digest = self._audits.mend(found)
             self._rehearser.note((), writes)
-            yield from map(Writes, in_parts(writes))
+            yield from packed(writes)
         generation = self._compiler.tables.generation
         yield Audited(tuple(one.what for one in found), ended, generation, digest)
 
@@ -239,26 +237,40 @@ class Worker:
         kept = msgspec.structs.replace(proposal.kept, active=active)
         return Proposal(kept, active, tuple(deletes), self._meaning)
 
-    def _compiled(self, change: Change, elapsed_ms: float, meant: str) -> Compiled:
-        kept, policies = self._kept, b""
-        if meant != self._meaning:
-            policies = msgspec.msgpack.encode(policies_of(self._active))
-            self._meaning = meant
+    def _compiled(self, change: Change, elapsed_ms: float) -> Compiled:
+        kept = self._kept
         return Compiled(
             change.generation,
-            change.digest,
             elapsed_ms,
-            msgspec.msgpack.encode(kept),
-            policies,
-            meant,
             kept.hold.generation if kept.hold else 0,
             changed(kept.hold.policies, policies_of(kept.world)) if kept.hold else (),
             missing(effective(kept.world, kept.hold), self._active) if kept.active else (),
         )
 
+    def encode(self) -> Encoded:
+        """What is wanted, the digest and, where they are others than the last time, the policies in force."""
+        kept, policies = msgspec.msgpack.encode(self._kept), b""
+        if self._meaning != self._encoded:
+            policies = msgspec.msgpack.encode(policies_of(self._active))
+            self._encoded = self._meaning
+        return Encoded(kept, policies, self._meaning, self._compiler.digest)
+
     def rehearse(self, errand: Rehearse) -> Rehearsal:
         """What to ask of what was compiled last."""
         return self._rehearser.rehearse(errand, self._compiler.tables)
+
+
+def held(begin: Begin) -> Tables:
+    """What the pinned maps hold. Raises ClocheError when there are none, OSError."""
+    maps = opened_maps(pin_directory(begin.config.instance))
+    if maps is None:
+        raise ClocheError(f"nothing is pinned for instance {begin.config.instance}")
+    try:
+        tables = read_back(maps)
+    finally:
+        maps.close()
+    tables.rules = dict(begin.rules)
+    return tables
 
 
 def unheard(now: Iterable[Finding], before: Iterable[Finding]) -> Iterator[Finding]:
@@ -312,6 +324,8 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
                 yield worker.propose(errand)
             case Compile():
                 yield from worker.compile(errand)
+            case Encode():
+                yield worker.encode()
             case Audit():
                 yield from worker.audit(errand)
             case Rehearse():
@@ -325,15 +339,17 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
 def work(pipe: Pipe) -> None:
     """Answer errands until the agent is gone."""
     try:
-        begin = pipe.receive()
-        assert isinstance(begin, Begin)
-        try:
-            worker = Worker(begin)
-        except ClocheError as error:
-            pipe.send(Refused(as_refusal(error)))
-            return
+        with without_collector(MANY):
+            begin = pipe.receive()
+            assert isinstance(begin, Begin)
+            try:
+                worker = Worker(begin)
+            except (ClocheError, OSError) as error:
+                refused = error if isinstance(error, ClocheError) else ClocheError(str(error))
+                pipe.send(Refused(as_refusal(refused)))
+                return
+            del begin
         pipe.send(Begun(worker.behind))
-        del begin
         while True:
             for reply in answer(worker, pipe.receive()):
                 pipe.send(reply)

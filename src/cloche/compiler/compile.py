@@ -74,8 +74,14 @@ class Compiler:
         """All that was taken in. Not to be changed."""
         return self._held.view.state
 
-    def update(self, events: Iterable[Event], *, anew: bool = False) -> Change:
+    @property
+    def digest(self) -> str:
+        """The canonical hash of the tables; empty before the first change."""
+        return "" if self._held.digest is None else self._held.digest.text
+
+    def update(self, events: Iterable[Event], *, anew: bool = False, digested: bool = True) -> Change:
         """Take events in and say what to write. ``anew``: in a new generation, whatever there is to write.
+        ``digested`` False: the change comes without its digest, which is asked for later.
 
         Raises TooBigError when the outcome does not fit; then the events were not taken in.
         """
@@ -96,9 +102,8 @@ class Compiler:
         writes = _in_order(held, draft)
         _keep(held, draft, writes)
         self._highest = max(self._highest, held.tables.generation)
-        assert held.digest is not None
         generation, refused = held.tables.generation, tuple(draft.refused)
-        return Change(generation, writes, refused, held.digest.text, _counts(held))
+        return Change(generation, writes, refused, self.digest if digested else "", _counts(held))
 
 
 def compile_full(state: State, host: str, capacity: Capacity, previous: Tables | None = None) -> Tables:

@@ -92,22 +92,33 @@ class Digest:
         self._classes: set[int] = set()
         self._pairs: dict[Pair, int] = {}
         self._places: set[Place] = set()
+        self._noted: tuple[Atoms, Collection[int]] | None = None
+        """Of a change whose writes are done and which is not in the sum yet: its atoms and rows."""
         self._read()
 
     @property
     def text(self) -> str:
-        """The digest, as hexadecimal digits."""
+        """The digest, as hexadecimal digits; what was noted is summed up only when it is asked for."""
+        self._catch_up()
         return f"{self._total % MODULO:0{2 * SIZE}x}"
 
     def carry_out(
         self, writes: Iterable[Write], generation: int, atoms: Atoms, rows: Collection[int]
     ) -> None:
         """Do a change's writes, which are for ``generation``. After them ``atoms`` count, and if these are
-        others than before, ``rows`` are all that are in use."""
+        others than before, ``rows`` are all that are in use, and they stay so until the next change."""
+        self._catch_up()
         self._at = generation
         for write in writes:
             self._take(write)
             apply_write(self._tables, write)
+        self._noted = atoms, rows
+
+    def _catch_up(self) -> None:
+        """Bring the sum up to date with the last change."""
+        if self._noted is None:
+            return
+        (atoms, rows), self._noted = self._noted, None
         came = self._turn_sets()
         if atoms is not self._atoms:
             self._recut(atoms, rows)
@@ -184,7 +195,11 @@ class Digest:
     def _differs(self, row: int, turned: Iterable[tuple[int, int]]) -> bool:
         """True when ports that had one atom's number and have another's are decided otherwise by a row."""
         held = self._tables.cells.get(row, [])
-        return any(_cell(held, old) != _cell(held, new) for old, new in turned)
+        size = len(held)
+        for old, new in turned:
+            if (held[old] if old < size else 0) != (held[new] if new < size else 0):
+                return True
+        return False
 
     def _sum_up_cut(self) -> None:
         intervals = [(first, last) for first, last, _ in self._atoms.intervals]

@@ -7,7 +7,7 @@ written behind the others while the active generation goes on reading those.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -39,6 +39,21 @@ class Recut:
     def __init__(self, old: Atoms, new: Atoms) -> None:
         self.old, self.new = old, new
 
+    def bring(self) -> Callable[[Content], Content]:
+        """What makes, of a content by the old numbers, the one by the new numbers that decides the same."""
+        source = {new: old for _, _, old, new in overlay(self.old.intervals, self.new.intervals)}
+        size, kept = self.new.size, self.old.size
+        others = [(n, source.get(n)) for n in range(size) if source.get(n) != n and (n < kept or n in source)]
+
+        def brought(content: Content) -> Content:
+            cells = list(content[:size])
+            cells += [0] * (size - len(cells))
+            for number, old in others:
+                cells[number] = 0 if old is None else content[old]
+            return tuple(cells)
+
+        return brought
+
     @cached_property
     def common(self) -> list[int]:
         """The numbers of the atoms that stay."""
@@ -58,6 +73,8 @@ class RowPlan:
         self.writes: list[Write] = []
         self.content: dict[int, Content] = {}
         self.units: dict[int, int] = {}
+        self.by_content: dict[Content, int] | None = None
+        """After another cut of the ports: all rows by what they are then."""
 
 
 class Rows:
@@ -107,6 +124,8 @@ class Rows:
             if row is None:
                 row = fresh[content] = self._new(content, plan)
             plan.rows[pair] = row
+        if chosen is not self._by_content:
+            plan.by_content = chosen | fresh
         return plan
 
     def _new(self, content: Content, plan: RowPlan) -> int:
@@ -126,16 +145,14 @@ class Rows:
         atoms (or move, if those do not fit behind); no two of them become equal.
         """
         leaving = Counter(self._rows_left(wanted, gone))
-        source = {new: old for _, _, old, new in overlay(cut.old.intervals, cut.new.intervals)}
+        brought = cut.bring()
         chosen: dict[Content, int] = {}
         moved: dict[int, int] = {}
+        size, leave = cut.new.size, leaving.get
         for row, content in self._content.items():
-            if self._uses[row] > leaving[row]:
-                cells = [0] * cut.new.size
-                for number, old in source.items():
-                    cells[number] = content[old]
-                stays = tuple(cells)
-                if self._units[row] * ROW_UNIT < cut.new.size:
+            if self._uses[row] > leave(row, 0):
+                stays = brought(content)
+                if self._units[row] * ROW_UNIT < size:
                     chosen[stays] = moved[row] = self._new(stays, plan)
                 else:
                     self._extend(row, stays, cut, plan, tables)
@@ -204,10 +221,14 @@ class Rows:
                 self._uses[row] += 1
                 rows[class_] = row
         self._uses.subtract(left)
-        for row, content in plan.content.items():
-            self._forget(row)
-            self._content[row] = content
-            self._by_content[content] = row
+        if plan.by_content is not None:
+            self._by_content = plan.by_content
+            self._content.update(plan.content)
+        else:
+            for row, content in plan.content.items():
+                self._forget(row)
+                self._content[row] = content
+                self._by_content[content] = row
         self._units.update(plan.units)
         gone = sorted({row for row in left if not self._uses[row]})
         self._ranges.keep([(row, self._units.pop(row)) for row in gone])

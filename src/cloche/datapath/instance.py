@@ -19,7 +19,7 @@ from cloche.datapath.host import Change
 from cloche.datapath.inspect import Inspector
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
 from cloche.datapath.links import Hook
-from cloche.datapath.readback import read_back
+from cloche.datapath.readback import read_back, read_endpoints
 from cloche.datapath.reconcile import CHUNK, Step, Writer
 from cloche.datapath.second import Second
 from cloche.datapath.settings import Settings, make_config
@@ -27,7 +27,7 @@ from cloche.datapath.sweep import Sweeper
 from cloche.model.address import Address, Block
 from cloche.model.reasons import Reason
 from cloche.model.topology import DEFAULT_MTU, Attachment
-from cloche.tables.schema import Capacity, Tables, Write
+from cloche.tables.schema import Capacity, EndpointEntry, Tables, Write
 
 _STACK, _MARK = "stack", "mark"
 _WHOLE = 128
@@ -209,6 +209,10 @@ class Datapath:
     def read_back(self) -> Tables:
         """What the maps hold; ``rules`` is not in them."""
         return read_back(self._maps)
+
+    def entries(self) -> dict[int, EndpointEntry]:
+        """The endpoints as the maps hold them, by number."""
+        return read_endpoints(self._maps)
 
     def events(self) -> EventReader:
         """The one reader of the ring buffer."""

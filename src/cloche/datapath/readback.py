@@ -15,7 +15,7 @@ from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays, non_zero
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
 from cloche.datapath.pins import Maps
-from cloche.tables.schema import NUMBER_BITS, Capacity, Put, Remove, Tables, Write, unpack
+from cloche.tables.schema import NUMBER_BITS, Capacity, EndpointEntry, Put, Remove, Tables, Write, unpack
 
 _NUMBER = (1 << NUMBER_BITS) - 1
 
@@ -36,6 +36,13 @@ def read_back(maps: Maps) -> Tables:
         held = ((index, source.read(index)[: record.size]) for index in source.used())
         getattr(tables, name).update((index, record.read_value(raw)) for index, raw in held)
     return tables
+
+
+def read_endpoints(maps: Maps) -> dict[int, EndpointEntry]:
+    """Of all that, the endpoints alone."""
+    source, codec = Arrays(maps).records["endpoints"], encode.RECORDS["endpoints"]
+    held = ((index, source.read(index)[: codec.size]) for index in source.used())
+    return {index: codec.read_value(raw) for index, raw in held}
 
 
 def _read_cells(tables: Tables, arrays: Arrays) -> None:

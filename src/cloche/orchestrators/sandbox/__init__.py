@@ -8,6 +8,7 @@ from cloche.orchestrators.sandbox.addresses import DEFAULT_POD_CIDRS, DEFAULT_SE
 from cloche.orchestrators.sandbox.changes import SOURCE, difference, watch
 from cloche.orchestrators.sandbox.deleting import delete
 from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, read_noting
+from cloche.orchestrators.sandbox.readings import Readings
 from cloche.orchestrators.sandbox.world import Ranges, World, build, check, examine
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "SOURCE",
     "Manifest",
     "Ranges",
+    "Readings",
     "World",
     "build",
     "check",

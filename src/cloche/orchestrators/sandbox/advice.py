@@ -26,13 +26,18 @@ def advise(
     pods: Sequence[Pod],
     namespaces: Sequence[Namespace],
     findings: list[Finding],
-) -> None:
-    """Add warnings and notes about the policies to ``findings``."""
+) -> frozenset[str]:
+    """Add warnings and notes about the policies to ``findings``; the keys of those it has any about."""
     if not policies:
-        return
+        return frozenset()
     adviser = _Adviser([*pods, _DNS], [*namespaces, _KUBE_SYSTEM], findings)
+    loud = set()
     for policy in policies:
+        before = len(findings)
         adviser.policy(policy)
+        if len(findings) > before:
+            loud.add(policy.key)
+    return frozenset(loud)
 
 
 class _Adviser:

@@ -11,7 +11,8 @@ from cloche.errors import Finding
 from cloche.model.labels import Labels, make_labels
 from cloche.orchestrators.sandbox.fields import Field
 from cloche.orchestrators.sandbox.manifests import Manifest
-from cloche.orchestrators.sandbox.pods import Pod, read_pod, read_template
+from cloche.orchestrators.sandbox.pods import Pod, read_template
+from cloche.orchestrators.sandbox.readings import Readings
 from cloche.orchestrators.sandbox.selectors import read_selector
 
 MAX_MADE = 65_536
@@ -32,14 +33,14 @@ class _Template(NamedTuple):
     replicas: int
 
 
-def read_pods(manifests: Sequence[Manifest], findings: list[Finding]) -> list[Pod]:
+def read_pods(manifests: Sequence[Manifest], findings: list[Finding], readings: Readings) -> list[Pod]:
     """Every pod that runs, given or made, sorted by namespace and name."""
     owners = _Owners(manifests, findings)
     pods: dict[tuple[str, str], Pod] = {}
     for manifest in manifests:
         if manifest.kind == "Pod":
             owner = owners.of_pod(manifest)
-            pod = read_pod(manifest, f"{owner[0]}/{owner[2]}" if owner else "", findings)
+            pod = readings.pod(manifest, f"{owner[0]}/{owner[2]}" if owner else "", findings)
             if pod is not None:
                 pods[pod.namespace, pod.name] = pod
     given = {(manifest.namespace, manifest.name) for manifest in manifests if manifest.kind == "Pod"}

@@ -9,7 +9,6 @@ import msgspec
 
 from cloche.errors import Finding
 from cloche.model.address import Address, Block, format_address
-from cloche.model.policy import Policy
 from cloche.model.state import Object
 from cloche.model.topology import DEFAULT_NETWORK, Endpoint, Network, Service
 from cloche.orchestrators.sandbox.addresses import (
@@ -19,7 +18,6 @@ from cloche.orchestrators.sandbox.addresses import (
     Pool,
     assign,
 )
-from cloche.orchestrators.sandbox.advice import advise
 from cloche.orchestrators.sandbox.backends import backed_ports, read_slices
 from cloche.orchestrators.sandbox.kinds import UNUSED, unused_severity
 from cloche.orchestrators.sandbox.manifests import (
@@ -30,8 +28,8 @@ from cloche.orchestrators.sandbox.manifests import (
     ordered,
     refuse_errors,
 )
-from cloche.orchestrators.sandbox.networkpolicy import read_policy
 from cloche.orchestrators.sandbox.pods import Pod, PodIndex, read_namespaces
+from cloche.orchestrators.sandbox.readings import Readings
 from cloche.orchestrators.sandbox.services import Plan, read_service
 from cloche.orchestrators.sandbox.workloads import read_pods
 
@@ -63,12 +61,15 @@ def build(
     pod_cidrs: tuple[Block, ...] = DEFAULT_POD_CIDRS,
     service_cidrs: tuple[Block, ...] = DEFAULT_SERVICE_CIDRS,
     previous: World | None = None,
+    readings: Readings | None = None,
 ) -> World:
     """The world of these manifests; what was there in ``previous`` keeps the addresses it was assigned.
 
+    ``readings``: of the last time, so that what has not changed is not read anew.
+
     Raises InputError with every finding when one is an error: nothing is ever left out to make it fit.
     """
-    world = _assemble(manifests, Ranges(pod_cidrs, service_cidrs), previous)
+    world = _assemble(manifests, Ranges(pod_cidrs, service_cidrs), previous, readings or Readings())
     refuse_errors(world.findings)
     return world
 
@@ -87,23 +88,22 @@ def examine(paths: Sequence[str], stdin: str | None, ranges: Ranges) -> World:
     """The world of the paths, whatever is wrong with it, and all there is to say about the input."""
     sources, findings = gather(paths, stdin)
     manifests, problems = load(sources)
-    world = _assemble(manifests, ranges, None)
+    world = _assemble(manifests, ranges, None, Readings())
     return msgspec.structs.replace(world, findings=ordered([*findings, *problems, *world.findings]))
 
 
-def _assemble(manifests: Sequence[Manifest], ranges: Ranges, previous: World | None) -> World:
+def _assemble(
+    manifests: Sequence[Manifest], ranges: Ranges, previous: World | None, readings: Readings
+) -> World:
     """The world, errors among its findings."""
+    readings.turn()
     findings = [*duplicates(manifests), *_overlaps(ranges)]
     _name_unused(manifests, findings)
     namespaces = read_namespaces(manifests, findings)
-    pods, assumed = _address_pods(read_pods(manifests, findings), ranges.pods, previous, findings)
+    pods, assumed = _address_pods(read_pods(manifests, findings, readings), ranges.pods, previous, findings)
     services = _read_services(manifests, pods, ranges.services, previous, findings)
-    policies: list[Policy] = []
-    for manifest in sorted(manifests, key=lambda manifest: manifest.key):
-        policy = read_policy(manifest, findings) if manifest.kind == "NetworkPolicy" else None
-        if policy is not None:
-            policies.append(policy)
-    advise(policies, pods, namespaces, findings)
+    policies = readings.policies(manifests, findings)
+    readings.advise(policies, pods, namespaces, findings)
     network = Network(DEFAULT_NETWORK, ranges=ranges.pods)
     endpoints = [pod.endpoint() for pod in pods]
     objects: tuple[Object, ...] = (network, *namespaces, *policies, *endpoints, *services)

@@ -1,0 +1,1 @@
+"""From a change of policy to the first packet judged by it, on live connections, by a real agent."""

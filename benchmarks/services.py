@@ -1,0 +1,162 @@
+"""``python -m benchmarks.services [--quick]``: ns of a service's first packet, with 1 and 30 000 services.
+
+The whole program by test run, each packet the first of its flow, to a service chosen at random among all;
+all in one process, in turns. Beside it, 30 000 services of which one is asked for again and again: what that
+takes less is the waiting for memory. Needs root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from random import Random
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks import kept
+from benchmarks.figures import Figure, figure, ratios
+from benchmarks.machine import Machine, describe
+from benchmarks.quantiles import quantile, shown
+from benchmarks.report import COLOURS
+from benchmarks.scale import at_most
+from benchmarks.site import SERVICE_PORT, SYN, Ends, Site, devices, site
+from cloche.errors import ClocheError
+from cloche.model.address import Address
+
+CASES = ((1, False), (30_000, False), (30_000, True))
+"""How many services, and whether only one of them is asked for; the second has the goal."""
+
+RULES = 1000
+GOAL = 1.05
+ROUNDS, QUICK_ROUNDS = 30, 3
+PACKETS, TURN = 4000, 200
+"""Of each host in each round, and how many of one before the other has its turn."""
+
+SEED = 20240229
+
+
+class Line(msgspec.Struct, frozen=True):
+    """So many services, of which only one is asked for or each as often as any other: ns of the first packet,
+    and as ratios to a single service, over the rounds."""
+
+    services: int
+    only_one: bool
+    p50: Figure
+    p99: Figure
+    p50_ratio: Figure
+    p99_ratio: Figure
+
+
+class Report(msgspec.Struct, frozen=True):
+    """A whole run. The goal is for the most services, at the 99th percentile."""
+
+    version: int
+    time: str
+    machine: Machine
+    goal: float
+    rules: int
+    rounds: int
+    packets: int
+    lines: tuple[Line, ...]
+
+
+def first_packets(at: Site, services: list[Address], chance: Random, count: int) -> list[float]:
+    """ns of so many first packets, each to one of the services. RuntimeError when no server gets one."""
+    times = []
+    for _ in range(count):
+        ends = Ends(at.client, at.fresh(), chance.choice(services), SERVICE_PORT)
+        done = at.from_client(ends, SYN)
+        at.server_of(done)
+        times.append(float(done.duration_ns))
+    return times
+
+
+def _round(sites: dict[int, Site], chance: Random) -> list[list[float]]:
+    """All packets of one round, by case."""
+    times: list[list[float]] = [[] for _ in CASES]
+    for _ in range(PACKETS // TURN):
+        for number in chance.sample(range(len(CASES)), len(CASES)):
+            count, only_one = CASES[number]
+            at = sites[count]
+            services = at.services[:1] if only_one else at.services
+            times[number] += first_packets(at, services, chance, TURN)
+    return times
+
+
+def lines(p50: list[list[float]], p99: list[list[float]]) -> tuple[Line, ...]:
+    """Figures of the rounds' percentiles, by case."""
+    return tuple(
+        Line(*case, figure(half), figure(most), figure(ratios(half, p50[0])), figure(ratios(most, p99[0])))
+        for case, half, most in zip(CASES, p50, p99, strict=True)
+    )
+
+
+def measure(rounds: int, console: Console) -> Report:
+    """All rounds; one before them is not counted. Raises ClocheError, OSError, RuntimeError."""
+    machine, chance = describe(), Random(SEED)
+    p50: list[list[float]] = [[] for _ in CASES]
+    p99: list[list[float]] = [[] for _ in CASES]
+    with Progress(console=console, transient=True) as progress, devices() as at:
+        task = progress.add_task("writing services", total=rounds + 1)
+        sites = {count: site(at, RULES, count) for count in {count for count, _ in CASES}}
+        progress.update(task, description="first packets")
+        for number in range(rounds + 1):
+            for case, times in enumerate(_round(sites, chance)):
+                if number:
+                    p50[case].append(quantile(times, 0.5))
+                    p99[case].append(quantile(times, 0.99))
+            progress.advance(task)
+        for made in sites.values():
+            made.engine.close()
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return Report(1, time, machine, GOAL, RULES, rounds, PACKETS, lines(p50, p99))
+
+
+def show(made: Report, console: Console) -> None:
+    """Print the run as a table."""
+    table = Table(title=f"ns of a service's first packet, {made.rounds} rounds of {made.packets}")
+    for title in ("services", "p50", "p99", "p50 ratio", "p99 ratio", f"goal {made.goal}"):
+        table.add_column(title, justify="right")
+    for line in made.lines:
+        conclusion = at_most(line.p99_ratio, made.goal)
+        goal = f"[{COLOURS[conclusion]}]{conclusion}[/]" if line is made.lines[1] else ""
+        table.add_row(
+            f"{line.services:,}" + (", one of them" if line.only_one else ""),
+            shown(line.p50),
+            shown(line.p99),
+            shown(line.p50_ratio, 3),
+            shown(line.p99_ratio, 3),
+            goal,
+        )
+    console.print(table)
+
+
+def main() -> int:
+    """Measure, print, keep; 2 when this machine cannot."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.services", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds, nothing kept")
+    parser.add_argument("--no-save", action="store_true", help="do not write a file of results")
+    options = parser.parse_args()
+    console = Console()
+    if os.geteuid() != 0:
+        console.print("this loads programs and makes a network namespace: run it as root", style="red")
+        return 2
+    os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
+    try:
+        made = measure(QUICK_ROUNDS if options.quick else ROUNDS, console)
+    except (ClocheError, RuntimeError) as error:
+        console.print(str(error), style="red")
+        return 2
+    show(made, console)
+    if not (options.quick or options.no_save):
+        kept.save_and_say("services", made, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
