@@ -40,7 +40,7 @@ INLINE int carry(struct __sk_buff *skb, struct packet *p, const struct config *s
 	stand_for(&p->destination, &p->source);
 	p->chosen.hairpin = (p->source.flags | p->destination.flags) & ADDRESS_HAIRPIN;
 	p->sender_is_low = make_key(&p->key, p, &p->source, &p->destination, FLOW_PLAIN);
-	return track(p, settings);
+	return track(p, settings, find_flow(p, &p->key));
 }
 
 INLINE int parse(struct __sk_buff *skb, struct packet *p, __u16 ethertype)

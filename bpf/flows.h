@@ -464,10 +464,9 @@ INLINE int is_from_front(const struct packet *p, const struct flow *flow)
 	return flow->flags & FLOW_TRANSLATED && (flow->flags & FLOW_FRONT_HIGH ? 0 : 1) == p->sender_is_low;
 }
 
-/* What the flow table says; p->source, p->destination and p->key are set. */
-INLINE int track(struct packet *p, const struct config *settings)
+/* What the flow table says, "flow" being its entry under p->key; p->source and p->destination are set. */
+INLINE int track(struct packet *p, const struct config *settings, struct flow *flow)
 {
-	struct flow *flow = find_flow(p, &p->key);
 	__u32 again = 0, turned_back;
 
 	p->absent = !flow;

@@ -64,10 +64,8 @@ INLINE int is_over(struct packet *p, const struct config *settings)
 /* The backend of a client's flow that is known already. GO_ON: none, or it may not be kept. */
 enum kept { KEPT, NOT_KEPT, KEPT_GONE };
 
-INLINE enum kept keep_backend(struct packet *p, const struct config *settings)
+INLINE enum kept keep_backend(struct packet *p, const struct config *settings, const struct flow *known)
 {
-	struct flow *known = find_flow(p, &p->translation);
-
 	if (!known || !is_live(known, p->now, settings))
 		return NOT_KEPT;
 	copy16(p->member.address, known->service_address);
@@ -124,10 +122,8 @@ INLINE int choose_backend(struct packet *p, const struct config *settings, __u32
 }
 
 /* A live flow under the translated addresses must be of this service's address and port, on the backend's side. */
-INLINE int clashes(struct packet *p, const struct config *settings)
+INLINE int clashes(struct packet *p, const struct config *settings, const struct flow *flow)
 {
-	struct flow *flow = find_flow(p, &p->key);
-
 	if (!flow || !is_live(flow, p->now, settings))
 		return 0;
 	return !(flow->flags & FLOW_TRANSLATED) || is_from_front(p, flow) ||
@@ -136,9 +132,8 @@ INLINE int clashes(struct packet *p, const struct config *settings)
 }
 
 /* The translation of a live flow lives as that does, and learns the service's epoch. */
-INLINE int keep_translation(struct packet *p, const struct config *settings)
+INLINE int keep_translation(struct packet *p, const struct config *settings, struct flow *known)
 {
-	struct flow *known = find_flow(p, &p->translation);
 	struct flow *flow;
 
 	if (known && known->service_port == p->out.destination_port &&
@@ -170,6 +165,7 @@ STAGE int carry_to_service(void)
 	struct packet *p = this_packet();
 	struct config *settings = this_config();
 	struct service *service;
+	struct flow *known, *flow;
 	__u32 first, count;
 	enum kept kept;
 	int next;
@@ -195,15 +191,18 @@ STAGE int carry_to_service(void)
 	p->member.service = service->number;
 	p->member.pad = 0;
 	p->client_is_low = make_key(&p->translation, p, &p->source, &p->destination, FLOW_TRANSLATION);
-	kept = keep_backend(p, settings);
+	known = find_flow(p, &p->translation);
+	kept = keep_backend(p, settings, known);
 	if (kept == KEPT_GONE)
 		return deny(p, REASON_BACKEND_GONE);
 	if (kept == NOT_KEPT && choose_backend(p, settings, first, count))
 		return DECIDED;
-	if (clashes(p, settings))
+	flow = find_flow(p, &p->key);
+	if (clashes(p, settings, flow))
 		return deny(p, REASON_TRANSLATION_CLASH);
-	next = track(p, settings);
-	if (p->live && !keep_translation(p, settings) && next == GO_ON)
+	next = track(p, settings, flow);
+	/* A live flow has opened none, so what was known of its translation is there still. */
+	if (p->live && !keep_translation(p, settings, known) && next == GO_ON)
 		return deny(p, REASON_FLOW_TABLE_FULL);
 	return next;
 }
