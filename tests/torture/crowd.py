@@ -33,14 +33,16 @@ RESOLVED_SECONDS = 1.5
 """Whoever sends while it is closed asks for its gateway again after a second (neighbours, arp(7))."""
 SWEPT_SECONDS = 25.0
 """Twice the time from one sweep of the flow table to the next, and some."""
-ENDPOINTS = 128
+ANEW_SECONDS = 0.1
+ENDPOINTS, QUOTA = 64, 16384
+"""Room for all flows of the pods that stay: none of theirs is evicted for another."""
 CROWDED = msgspec.structs.replace(
     SMALL,
     endpoints=ENDPOINTS,
     addresses=4096,
     sets=128,
-    quota=2048,
-    flow_slots=2048 * ENDPOINTS,
+    quota=QUOTA,
+    flow_slots=QUOTA * ENDPOINTS,
     flows=131072,
 )
 WORLD = BASE + pod("sink")
@@ -116,6 +118,7 @@ class Crowd:
                 Passers(f"{name}.default.shut-", source, sink, tuple(sorted(own))),
                 Passers(f"{name}.default.open-", source, sink, allowed=True),
             ),
+            anew_every=ANEW_SECONDS,
         )
 
     def _come_and_go(self, client: Client) -> Iterator[int]:
