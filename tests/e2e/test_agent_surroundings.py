@@ -125,7 +125,7 @@ def test_uplinks_follow_addresses_and_default_routes(site: Site) -> None:
     site.ip("addr flush dev up0 scope global", "-6 addr flush dev up0 scope global")
     site.ip("route replace default dev up0")
     wait_for(lambda: {a for d in site.client.devices() for a in d.addresses} == set(), 3)
-    assert site.uplinks() == ("up0",)
+    wait_for(lambda: site.uplinks() == ("up0",), 3)
     site.ip("route del default dev up0")
     wait_for(lambda: site.uplinks() == (), 3)
     site.ip("link del up0")
