@@ -43,7 +43,7 @@ from torture.running import ROOMY  # noqa: E402
 from torture.swaps import Rollbacks, Upgrades, another_object  # noqa: E402
 from torture.wire import Totals  # noqa: E402
 
-FULL = 6
+FULL = 4
 """Rounds of a full run; the older loader has half of them."""
 WIDTH = 160
 KILLS, SWAPS, PODS, FLOOD = 16, 2, 500, 20000
