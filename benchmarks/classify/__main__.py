@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import kept
-from benchmarks.classify.asking import Spread, classifier
+from benchmarks.classify.asking import PARTS, Spread, classifier
 from benchmarks.figures import Figure, figure
 from benchmarks.machine import Machine, describe
 
@@ -33,6 +33,8 @@ class Line(msgspec.Struct, frozen=True):
     denied: int
     spread_ns: Figure
     hot_ns: Figure
+    parts_ns: tuple[Figure, ...] = ()
+    """Spread, of ``PARTS``."""
 
 
 class Results(msgspec.Struct, frozen=True):
@@ -46,15 +48,20 @@ class Results(msgspec.Struct, frozen=True):
 
 
 def _line(rules: int, rounds: int, batches: int) -> Line:
-    spread, hot = [], []
+    spread: list[float] = []
+    hot: list[float] = []
+    parts: list[list[float]] = [[] for _ in PARTS]
     with classifier(rules) as asked:
         for _ in track(range(rounds), f"{rules} rules", transient=True):
             asked.run("empty", batches)
             done = asked.run("classify", batches)
             spread.append(done.ns - asked.run("empty", batches).ns)
+            for program, found in zip(PARTS, parts, strict=True):
+                found.append(asked.run(program, batches).ns - asked.run("empty", batches).ns)
             hot.append(asked.run("classify", batches, hot=True).ns - asked.run("empty", batches, hot=True).ns)
-        found: Spread = asked.spread
-    return Line(*found, done.allowed, done.denied, figure(spread), figure(hot))
+        over: Spread = asked.spread
+    figures = tuple(figure(found) for found in parts)
+    return Line(*over, done.allowed, done.denied, figure(spread), figure(hot), figures)
 
 
 def measure(rules: tuple[int, ...], rounds: int, batches: int = BATCHES) -> Results:
@@ -78,10 +85,12 @@ def show(results: Results, console: Console) -> None:
         "rows",
         "spread over all of them",
         "one packet again and again",
+        *(part.replace("_", " ") for part in PARTS),
     ):
         table.add_column(title, justify="right")
     for line in results.lines:
-        ns = [f"{f.median:.0f} ({f.low:.0f}..{f.high:.0f})" for f in (line.spread_ns, line.hot_ns)]
+        shown = (line.spread_ns, line.hot_ns, *line.parts_ns)
+        ns = [f"{f.median:.0f} ({f.low:.0f}..{f.high:.0f})" for f in shown]
         table.add_row(*map(str, (line.rules, line.classes, line.atoms, line.rows)), *ns)
     console.print(table)
     console.print(f"goal: at most {results.goal_ns:.0f} ns, spread, at {max(RULES)} rules", highlight=False)

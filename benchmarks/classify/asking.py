@@ -25,9 +25,12 @@ from cloche.tables.schema import Capacity, Tables, Write
 
 SOURCE = HERE / "classify" / "classify.bpf.c"
 QUESTIONS, BATCH = 65536, 64
-PREPARED, TALLY = struct.Struct("<16s2I"), struct.Struct("<4Q")
+PREPARED, TALLY = struct.Struct("<16s4I"), struct.Struct("<4Q")
 LOOPBACK = 1
 FRAME = bytes(64)
+PARTS = ("just_addresses", "just_prefixes", "just_cells")
+"""Programs that do one part of what is asked."""
+
 SEED = 20240229
 CAPACITY = Capacity(classes=8192, cells=8 * 1024 * 1024)
 
@@ -73,8 +76,8 @@ def _compiled(rules: int) -> tuple[Tables, tuple[Write, ...]]:
     return compiler.tables, change.writes
 
 
-def _addresses(tables: Tables) -> list[list[Address]]:
-    """For each class the addresses that lead to it: those of endpoints, and one of each block."""
+def _addresses(tables: Tables) -> list[tuple[int, list[Address]]]:
+    """Each class with the addresses that lead to it: those of endpoints, and one of each block."""
     found: dict[int, list[Address]] = {}
     for at, entry in tables.addresses.items():
         if entry.class_.at(tables.generation):
@@ -82,7 +85,7 @@ def _addresses(tables: Tables) -> list[list[Address]]:
     for prefix, piece in tables.prefixes.items():
         class_ = piece.class_.at(tables.generation)
         found.setdefault(class_, []).append(Address(prefix.block.first()))
-    return [found[class_] for class_ in sorted(found)]
+    return sorted(found.items())
 
 
 def _ports(tables: Tables) -> list[int]:
@@ -93,11 +96,12 @@ def _ports(tables: Tables) -> list[int]:
     return list(found.values())
 
 
-def _questions(addresses: list[list[Address]], ports: list[int]) -> Iterator[bytes]:
-    """Random packets, every class and every atom as likely as any other."""
+def _questions(addresses: list[tuple[int, list[Address]]], ports: list[int], set_: int) -> Iterator[bytes]:
+    """Random packets, every class and every atom as likely as any other; ``set_`` is the sender's."""
     chance = Random(SEED)
     for _ in range(QUESTIONS):
-        yield PREPARED.pack(chance.choice(chance.choice(addresses)), 1, chance.choice(ports))
+        class_, some = chance.choice(addresses)
+        yield PREPARED.pack(chance.choice(some), 1, chance.choice(ports), class_, set_)
 
 
 @contextmanager
@@ -106,6 +110,7 @@ def classifier(rules: int) -> Iterator[Classifier]:
     headers = sorted((HERE.parent / "bpf").glob("*.h"))
     tables, writes = _compiled(rules)
     addresses, ports = _addresses(tables), _ports(tables)
+    set_ = tables.endpoints[1].egress.at(tables.generation)
     with ObjectFile(bpf_object(SOURCE, headers)) as opened:
         for name, entries in sizes(CAPACITY).items():
             opened.resize(name, entries)
@@ -113,11 +118,11 @@ def classifier(rules: int) -> Iterator[Classifier]:
         opened.load()
         names = (*Maps._fields, "prepared", "tally")
         maps = {name: Map(fd) for name, fd in opened.maps(names).items()}
-        runners = {name: Runner(fd) for name, fd in opened.programs(("classify", "empty")).items()}
+        runners = {name: Runner(fd) for name, fd in opened.programs(("classify", "empty", *PARTS)).items()}
     writer = Writer(Maps(*(maps[name] for name in Maps._fields)))
     for _ in writer.apply(writes):
         pass
-    for number, packed in enumerate(_questions(addresses, ports)):
+    for number, packed in enumerate(_questions(addresses, ports, set_)):
         maps["prepared"].put(struct.pack("<I", number), packed)
     rows = len({word.at(tables.generation) for word in tables.rows.values()})
     try:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /* First-packet classification, one direction: the datapath's own judge() asked about prepared packets, in batches,
- * so that what a test run itself costs vanishes. "empty" does all but ask. */
+ * so that what a test run itself costs vanishes. "empty" does all but ask; "just_addresses", "just_prefixes" and "just_cells"
+ * do one of the parts of judge() each, on the same packets: what it spends its time on. */
 #include "../../bpf/policy.h"
 
 #define QUESTIONS 65536
@@ -10,6 +11,8 @@ struct prepared {
 	__u8 address[16];         /* the other end's */
 	__u32 endpoint;           /* who sends */
 	__u32 atom_index;
+	__u32 class_;             /* of the address, as it will be found */
+	__u32 set;                /* the sender's */
 };
 struct measured {
 	__u64 next;               /* the question to go on with */
@@ -23,7 +26,36 @@ ARRAY_MAP(tally, struct measured, 1, 0);
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
-INLINE int batch(int asks)
+enum part_of_it { NOTHING, ALL, ADDRESSES, PREFIXES, CELLS };
+
+/* One question's verdict, or something that depends on what was read. */
+INLINE __u32 ask_for(struct packet *p, const struct prepared *question, enum part_of_it what)
+{
+	struct prefix *prefix;
+	__u32 index, atom = 0;
+	__u64 *word;
+
+	switch (what) {
+	case ALL:
+		return judge() == VERDICT_ALLOW;
+	case ADDRESSES:
+		look_up(p, &p->asked.destination);
+		return p->asked.destination.class_ != 0;
+	case PREFIXES:
+		prefix = look_up_prefix(p, question->address);
+		return prefix && at_generation(READ_ONCE(prefix->class_), p->generation) > 1;
+	case CELLS:
+		index = question->atom_index;
+		word = bpf_map_lookup_elem(&atoms, &index);
+		if (word)
+			atom = at_generation(READ_ONCE(*word), p->generation);
+		return CELL_VERDICT(cell_of(question->set, question->class_, atom, p->generation)) == VERDICT_ALLOW;
+	default:
+		return 0;
+	}
+}
+
+INLINE int batch(enum part_of_it what)
 {
 	struct packet *p = this_packet();
 	struct config *settings = this_config();
@@ -45,21 +77,35 @@ INLINE int batch(int asks)
 		p->asked.destination.looked_up = 0;
 		copy16(p->asked.destination.address, question->address);
 		p->asked.atom_index = question->atom_index;
-		if (asks)
-			allowed += judge() == VERDICT_ALLOW;
+		allowed += ask_for(p, question, what);
 	}
 	measured->next += BATCH;
 	measured->allowed += allowed;
-	measured->denied += asks ? BATCH - allowed : 0;
+	measured->denied += what ? BATCH - allowed : 0;
 	return 0;
 }
 
 SEC("tc") int classify(struct __sk_buff *skb)
 {
-	return batch(1);
+	return batch(ALL);
 }
 
 SEC("tc") int empty(struct __sk_buff *skb)
 {
-	return batch(0);
+	return batch(NOTHING);
+}
+
+SEC("tc") int just_addresses(struct __sk_buff *skb)
+{
+	return batch(ADDRESSES);
+}
+
+SEC("tc") int just_prefixes(struct __sk_buff *skb)
+{
+	return batch(PREFIXES);
+}
+
+SEC("tc") int just_cells(struct __sk_buff *skb)
+{
+	return batch(CELLS);
 }
