@@ -21,7 +21,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def signals_are_heard() -> None:
-    """Whoever starts the suite in the background or below nohup lets it ignore signals, and what it starts."""
+    """Whoever starts the suite in the background or below nohup has it ignore signals, and its children."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
