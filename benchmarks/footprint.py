@@ -6,7 +6,6 @@ what is pinned; from its execution to its first answer. Needs root.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -21,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import kept, town
+from benchmarks import command, town
 from benchmarks.figures import Figure, figure
 from benchmarks.machine import Machine, describe
 from benchmarks.sandbox import Sandbox, sandbox
@@ -31,7 +30,7 @@ from cloche.agent.processes import has_ended
 from cloche.datapath.bpf import Command, open_id
 from cloche.datapath.maps import map_info
 from cloche.datapath.pins import pin_directory, pinned_maps
-from cloche.errors import ClocheError, NotRunningError
+from cloche.errors import NotRunningError
 
 STARTS, QUICK_STARTS = 7, 2
 POLL_SECONDS, LIMIT_SECONDS = 0.001, 120.0
@@ -211,23 +210,9 @@ def show(made: Report, console: Console) -> None:
 
 def main() -> int:
     """Measure, print, keep; 2 when this machine cannot."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.footprint", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few starts, nothing kept")
-    parser.add_argument("--no-save", action="store_true", help="do not write a file of results")
-    options = parser.parse_args()
-    console = Console()
-    if os.geteuid() != 0:
-        console.print("this makes network namespaces: run it as root", style="red")
-        return 2
-    try:
-        made = measure(QUICK_STARTS if options.quick else STARTS, console)
-    except (ClocheError, RuntimeError) as error:
-        console.print(str(error), style="red")
-        return 2
-    show(made, console)
-    if not (options.quick or options.no_save):
-        kept.save_and_say("footprint", made, console)
-    return 0
+    options = command.parser("footprint", __doc__, "few starts").parse_args()
+    starts = QUICK_STARTS if options.quick else STARTS
+    return command.run("footprint", options, lambda console: measure(starts, console), show)
 
 
 if __name__ == "__main__":

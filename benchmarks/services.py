@@ -7,8 +7,6 @@ takes less is the waiting for memory. Needs root.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from datetime import UTC, datetime
 from random import Random
@@ -18,14 +16,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import kept
+from benchmarks import command
 from benchmarks.figures import Figure, figure, ratios
 from benchmarks.machine import Machine, describe
 from benchmarks.quantiles import quantile, shown
 from benchmarks.report import COLOURS
 from benchmarks.scale import at_most
 from benchmarks.site import SERVICE_PORT, SYN, Ends, Site, devices, site
-from cloche.errors import ClocheError
 from cloche.model.address import Address
 
 CASES = ((1, False), (30_000, False), (30_000, True))
@@ -138,24 +135,10 @@ def show(made: Report, console: Console) -> None:
 
 def main() -> int:
     """Measure, print, keep; 2 when this machine cannot."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.services", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few rounds, nothing kept")
-    parser.add_argument("--no-save", action="store_true", help="do not write a file of results")
-    options = parser.parse_args()
-    console = Console()
-    if os.geteuid() != 0:
-        console.print("this loads programs and makes a network namespace: run it as root", style="red")
-        return 2
-    os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
-    try:
-        made = measure(QUICK_ROUNDS if options.quick else ROUNDS, console)
-    except (ClocheError, RuntimeError) as error:
-        console.print(str(error), style="red")
-        return 2
-    show(made, console)
-    if not (options.quick or options.no_save):
-        kept.save_and_say("services", made, console)
-    return 0
+    options = command.parser("services", __doc__, "few rounds").parse_args()
+    rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    command.keep_to_last_processor()
+    return command.run("services", options, lambda console: measure(rounds, console), show)
 
 
 if __name__ == "__main__":

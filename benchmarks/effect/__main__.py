@@ -6,7 +6,6 @@ among them; each change is asked for on the agent's socket. Needs root.
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import kept, town
+from benchmarks import command, town
 from benchmarks.effect.changes import Outcome, flowing
 from benchmarks.machine import Machine, describe
 from benchmarks.quantiles import Spread, quantile, shown, spread
@@ -25,7 +24,6 @@ from benchmarks.report import COLOURS
 from benchmarks.sandbox import sandbox
 from benchmarks.scale import at_most
 from cloche.agent.messages import Mode
-from cloche.errors import ClocheError
 
 GOAL_MS = 50.0
 ROUNDS, QUICK_ROUNDS = 300, 18
@@ -152,24 +150,11 @@ def show(made: Report, console: Console) -> None:
 
 def main() -> int:
     """Measure, print, keep; 2 when this machine cannot."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.effect", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a few changes, nothing kept")
+    parser = command.parser("effect", __doc__, "a few changes")
     parser.add_argument("--rounds", type=int, help="how often a pair is forbidden and allowed")
-    parser.add_argument("--no-save", action="store_true", help="do not write a file of results")
     options = parser.parse_args()
-    console = Console()
-    if os.geteuid() != 0:
-        console.print("this makes network namespaces: run it as root", style="red")
-        return 2
-    try:
-        made = measure(options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS), console)
-    except (ClocheError, RuntimeError) as error:
-        console.print(str(error), style="red")
-        return 2
-    show(made, console)
-    if not (options.quick or options.no_save):
-        kept.save_and_say("effect", made, console)
-    return 0
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    return command.run("effect", options, lambda console: measure(rounds, console), show)
 
 
 if __name__ == "__main__":

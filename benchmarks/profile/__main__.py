@@ -6,8 +6,6 @@ that count them, ns by the program as it ships, less those of a run in which it 
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -17,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import kept
+from benchmarks import command
 from benchmarks.building import HERE, bpf_object
 from benchmarks.machine import Machine, describe
 from benchmarks.profile.counting import (
@@ -35,7 +33,6 @@ from benchmarks.quantiles import Spread, spread
 from benchmarks.site import Site, devices, site
 from cloche.datapath.bpf import Runner, SkbContext
 from cloche.datapath.libbpf import ObjectFile
-from cloche.errors import ClocheError
 
 RULES, SERVICES = 1000, 100
 COUNT, QUICK_COUNT = 2000, 100
@@ -164,24 +161,10 @@ def show(made: Report, console: Console) -> None:
 
 def main() -> int:
     """Measure, print, keep; 2 when this machine cannot."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="few packets, nothing kept")
-    parser.add_argument("--no-save", action="store_true", help="do not write a file of results")
-    options = parser.parse_args()
-    console = Console()
-    if os.geteuid() != 0:
-        console.print("this loads programs and makes a network namespace: run it as root", style="red")
-        return 2
-    os.sched_setaffinity(0, {(os.cpu_count() or 1) - 1})
-    try:
-        made = measure(QUICK_COUNT if options.quick else COUNT, console)
-    except (ClocheError, RuntimeError) as error:
-        console.print(str(error), style="red")
-        return 2
-    show(made, console)
-    if not (options.quick or options.no_save):
-        kept.save_and_say("profile", made, console)
-    return 0
+    options = command.parser("profile", __doc__, "few packets").parse_args()
+    count = QUICK_COUNT if options.quick else COUNT
+    command.keep_to_last_processor()
+    return command.run("profile", options, lambda console: measure(count, console), show)
 
 
 if __name__ == "__main__":
