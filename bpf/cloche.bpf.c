@@ -103,8 +103,8 @@ INLINE int endpoint_packet(struct __sk_buff *skb, struct packet *p, const struct
 	p->segment = skb->gso_size;
 	if (unlikely(!p->generation))
 		return not_read(skb, p, REASON_NO_GENERATION);
-	sender = hinted(link_hint(ifindex), &number);
-	if (unlikely(!sender || sender->ifindex != ifindex)) {
+	sender = hinted_sender(ifindex, &number);
+	if (unlikely(!sender)) {
 		__u32 *found = bpf_map_lookup_elem(&links, &ifindex);
 
 		if (unlikely(!found))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The common packet by the shortest way: a whole TCP or UDP packet between the first addresses of two endpoints of
- * this host, on a live flow that is allowed and stays as it is or moves on unheard. It is answered as the way of
+/* The common packet by the shortest way: a whole TCP or UDP packet from the first address of one endpoint of this
+ * host to another, on a live flow that is allowed and stays as it is or moves on unheard. It is answered as the way of
  * all others would answer it, or not at all: then nothing has been changed and that way is taken.
  * docs/design/quick.md */
 #ifndef CLOCHE_QUICK_H
@@ -57,6 +57,14 @@ INLINE struct endpoint *hinted(__u32 index, __u32 *number)
 	return endpoint && READ_ONCE(endpoint->state) == ENDPOINT_OPEN ? endpoint : 0;
 }
 
+/* The open endpoint on a link, as far as hints know. */
+INLINE struct endpoint *hinted_sender(__u32 ifindex, __u32 *number)
+{
+	struct endpoint *sender = hinted(link_hint(ifindex), number);
+
+	return sender && sender->ifindex == ifindex ? sender : 0;
+}
+
 /* Reads with no check less than parse_quick; false for what is for the long way. */
 INLINE int take_glance(struct __sk_buff *skb, struct glance *seen)
 {
@@ -109,7 +117,7 @@ INLINE int take_glance(struct __sk_buff *skb, struct glance *seen)
 	seen->extent.upper = ((const __u8 *)l4)[12] >> 4 << 2;
 	tcp = ((const __u8 *)l4)[13];
 	seen->by.tcp_flags = tcp;
-	return !(tcp & TCP_RST) && (tcp & (TCP_SYN | TCP_ACK | TCP_FIN)) != TCP_SYN;
+	return !(tcp & TCP_RST) && !opens(tcp);
 }
 
 /* On the stack, and a key's addresses need not be aligned to eight bytes. */
@@ -128,12 +136,8 @@ INLINE void make_quick_key(struct flow_key *key, struct glance *seen, const stru
 			   const struct endpoint *receiver)
 {
 	__u16 from = swap16((__u16)seen->ports), to = swap16(seen->ports >> 16);
-	__u64 a = swap64(seen->source[1]), b = swap64(seen->destination[1]);
 
-	if (seen->source[0] != seen->destination[0])
-		seen->by.low = swap64(seen->source[0]) < swap64(seen->destination[0]);
-	else
-		seen->by.low = a != b ? a < b : from <= to;
+	seen->by.low = precedes(seen->source, from, seen->destination, to);
 	key->network = sender->network;
 	*(__u32 *)&key->protocol = seen->by.protocol;
 	if (seen->by.low) {
@@ -188,8 +192,8 @@ STAGE int quick_packet(struct __sk_buff *skb)
 
 	if (!settings || has_old_flows || settings->flags & CONFIG_QUICK_OFF || !take_glance(skb, &seen) || seen.hops <= 1)
 		return NOT_QUICK;
-	sender = hinted(link_hint(skb->ifindex), &number);
-	if (!sender || sender->ifindex != skb->ifindex)
+	sender = hinted_sender(skb->ifindex, &number);
+	if (!sender)
 		return NOT_QUICK;
 	ethernet = (void *)(long)skb->data;
 	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end || !same6(ethernet->h_source, sender->mac) ||

@@ -5,16 +5,14 @@
 
 #include "slots.h"
 
-/* True when the one side's (address, port) is lower as bytes in network order. */
-INLINE int is_lower(const struct end *one, const struct end *other)
+/* True when the one side's (address, port) is not higher than the other's, as bytes in network order. */
+INLINE int precedes(const __u64 *one, __u32 one_port, const __u64 *other, __u32 other_port)
 {
-	const __u64 *a = (const void *)one->address, *b = (const void *)other->address;
-
-	if (a[0] != b[0])
-		return swap64(a[0]) < swap64(b[0]);
-	if (a[1] != b[1])
-		return swap64(a[1]) < swap64(b[1]);
-	return one->port <= other->port;
+	if (one[0] != other[0])
+		return swap64(one[0]) < swap64(other[0]);
+	if (one[1] != other[1])
+		return swap64(one[1]) < swap64(other[1]);
+	return one_port <= other_port;
 }
 
 /* Fills a key; returns true when "one" is its low side. */
@@ -23,7 +21,7 @@ INLINE __u32 make_key(struct flow_key *key, const struct packet *p, const struct
 {
 	key->network = p->network;
 	*(__u32 *)&key->protocol = p->protocol | kind << 8;
-	if (is_lower(one, other)) {
+	if (precedes((const void *)one->address, one->port, (const void *)other->address, other->port)) {
 		copy16(key->low, one->address);
 		copy16(key->high, other->address);
 		key->low_port = one->port;
@@ -47,10 +45,14 @@ INLINE int tcp_without_syn(const struct packet *p)
 }
 
 /* A SYN without ACK, RST or FIN. */
+INLINE int opens(__u32 tcp_flags)
+{
+	return (tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+}
+
 INLINE int is_opening(const struct packet *p)
 {
-	return p->protocol == PROTOCOL_TCP &&
-	       (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
+	return p->protocol == PROTOCOL_TCP && opens(p->tcp_flags);
 }
 
 INLINE __u32 sent_by_opener(const struct packet *p, const struct flow *flow)
