@@ -164,7 +164,6 @@ struct packet {
 	/* keys and other working room */
 	__u32 address_pad;
 	struct address_key address;
-	struct prefix_key prefix;
 	struct service_key service;
 	struct member_key member;
 	struct affinity_key client;
@@ -309,22 +308,6 @@ INLINE void stand_for(struct end *reserved, const struct end *other)
 INLINE int is_service(const struct end *end)
 {
 	return !end->endpoint && (end->flags & (ADDRESS_HOST | ADDRESS_SERVICE)) == ADDRESS_SERVICE;
-}
-
-/* What prefixes says of an address, or NULL. */
-INLINE struct prefix *look_up_prefix(struct packet *p, const void *address)
-{
-	p->prefix.bits = 32 + 128;
-	p->prefix.network_be = swap32(p->network);
-	copy16(p->prefix.address, address);
-	return bpf_map_lookup_elem(&prefixes, &p->prefix);
-}
-
-INLINE int is_ours(struct packet *p, const void *address)
-{
-	struct prefix *found = look_up_prefix(p, address);
-
-	return found && found->flags & PREFIX_OURS;
 }
 
 #endif

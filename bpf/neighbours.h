@@ -5,6 +5,7 @@
 #define CLOCHE_NEIGHBOURS_H
 
 #include "parse.h"
+#include "prefixes.h"
 
 #define ARP_LENGTH 28
 #define ND_FIRST 133

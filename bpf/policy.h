@@ -4,6 +4,7 @@
 #define CLOCHE_POLICY_H
 
 #include "parse.h"
+#include "prefixes.h"
 
 INLINE __u32 slot_of(const struct packet *p)
 {
@@ -43,7 +44,8 @@ INLINE __u32 class_of(struct packet *p, struct end *end, __u32 host_counts)
 
 INLINE __u32 cell_of(__u32 set, __u32 class_, __u32 atom, __u64 generation)
 {
-	__u32 index, *cell;
+	__u32 index, group = atom / GROUP_CELLS, *cell;
+	struct head *head;
 	__u64 *row;
 
 	if (!class_ || class_ >= max_classes)
@@ -55,6 +57,11 @@ INLINE __u32 cell_of(__u32 set, __u32 class_, __u32 atom, __u64 generation)
 	index = at_generation(READ_ONCE(*row), generation);
 	if (!index)
 		return 0;
+	head = bpf_map_lookup_elem(&heads, &index);
+	if (!head)
+		return 0;
+	if (group < GROUPS && !(READ_ONCE(head->groups) >> group & 1))
+		return READ_ONCE(head->common);
 	index = index * ROW_UNIT + atom;
 	cell = bpf_map_lookup_elem(&cells, &index);
 	return cell ? READ_ONCE(*cell) : 0;

@@ -92,22 +92,43 @@ struct address {
 	__u32 flags;              /* ADDRESS_* */
 };
 
-/* --- prefixes: LPM; all other addresses --- */
-struct prefix_key {
-	__u32 bits;               /* 32 + prefix length */
-	__u32 network_be;         /* network order, as the trie compares from the first bit */
-	__u8 address[16];
-};
+/* --- prefixes: array by a block's number; all other addresses are found by the longest block they are in --- */
 #define PREFIX_OURS 1        /* a range of this network's endpoints: never sent outside */
 struct prefix {
 	__u64 class_;             /* VERSIONED class */
 	__u32 flags;
 	__u32 pad;
 };
+/* --- prefix_keys: array by the same number; read by user space alone --- */
+struct prefix_key {
+	__u32 network;
+	__u32 length;             /* in bits of the 16 bytes */
+	__u8 address[16];
+};
+/* --- prefix_nodes: array of u64, index node * NODE_SLOTS + the next four bits of the address. A slot holds the
+ * longest block that ends here, the node to go on with, and what the address must have before that node is of
+ * use: up to four times four bits, which nothing else was told apart by. The way begins at a node of the network
+ * and family, and takes the 32 bits of IPv4, or 128 of IPv6; there is a node after 64 of them. --- */
+#define NODE_SLOTS 16
+#define NETWORKS 1024        /* numbers below this have blocks */
+#define SLOT_BLOCK(slot) ((__u32)(slot) & 0xfffff)
+#define SLOT_CHILD(slot) ((__u32)((slot) >> 20) & 0x3fffff)
+#define SLOT_SKIP(slot) ((__u32)((slot) >> 42) & 7)
+#define SLOT_PATTERN(slot) ((__u32)((slot) >> 48))
+#define ROOT_NODE(network, ipv6) ((network) * 2 + !!(ipv6))
 
 /* --- atoms: array of VERSIONED u64, index see above ---
  * --- rows: array of VERSIONED u64 row numbers, index set * max_classes + class; 0: no row, deny ---
  * --- cells: array of u32, index row * ROW_UNIT + atom --- */
+
+/* --- heads: array by row number: what most cells of a row are, so that few packets need to look at cells --- */
+#define GROUP_CELLS 64
+#define GROUPS 64
+struct head {
+	__u64 groups;             /* a bit for each GROUP_CELLS cells of the row that are not all the common one */
+	__u32 common;             /* the common cell */
+	__u32 pad;
+};
 
 /* --- sets: array by set number --- */
 #define SET_NAMES 1          /* has rules by domain name: look in names first */

@@ -63,6 +63,7 @@ TOO_BIG = {
     "atoms": ("port ranges", "use fewer distinct ports, or ranges"),
     "counters": ("rules", "use fewer rules, or select pods by labels that many share"),
     "prefixes": ("blocks", "use fewer or wider blocks"),
+    "networks": ("", "number networks from 1 on"),
     "services": ("addresses and ports", "use fewer services, or fewer ports"),
     "backends": ("backends", "use fewer services, ports or pods behind them"),
     "endpoints": ("", "run fewer pods: ask for fewer replicas"),

@@ -10,6 +10,8 @@ from cloche.analysis.replay import Replay
 from cloche.model.state import Event
 from cloche.tables.schema import Put, Tables, Write
 
+CELLS = ("cells", "heads")
+
 
 class Rehearser:
     """Takes in what is compiled when it is first asked about it, so that compiling never waits for it."""
@@ -22,7 +24,7 @@ class Rehearser:
     def note(self, events: Sequence[Event], writes: Sequence[Write]) -> None:
         """A change was compiled. Its cells are left out: they are asked about by their rows."""
         if self._replay is not None:
-            self._noted.append((events, [w for w in writes if not (isinstance(w, Put) and w.map == "cells")]))
+            self._noted.append((events, [w for w in writes if not (isinstance(w, Put) and w.map in CELLS)]))
 
     def rehearse(self, errand: Rehearse, tables: Tables) -> Rehearsal:
         """The next packets. ``tables``: as they are when everything compiled is written."""

@@ -160,6 +160,8 @@ class Digest:
                 pair = cast(Pair, key)
                 if pair not in self._pairs:
                     self._pairs[pair] = self._row(pair, self._tables.generation)
+            case Put("heads"):
+                pass
             case Put("cells", key):
                 row, first = cast(Pair, key)
                 written = (1 << len(cast(tuple[int, ...], write.value))) - 1 << first

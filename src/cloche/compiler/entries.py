@@ -12,9 +12,21 @@ from cloche.compiler.numbers import FullError
 from cloche.model.address import Address, Block
 from cloche.partition.classes import Signature
 from cloche.partition.view import AddressFact
-from cloche.tables.schema import AddressEntry, AddressKey, PrefixEntry, PrefixKey, Remove, Versioned
+from cloche.tables.schema import (
+    NETWORKS,
+    NODES_EACH,
+    AddressEntry,
+    AddressKey,
+    PrefixEntry,
+    PrefixKey,
+    Remove,
+    Versioned,
+    nodes_of,
+)
 
 V = TypeVar("V")
+DEAREST = 16
+"""No block needs more nodes of the tree."""
 
 
 def number_of(held: Held, draft: Draft, signature: Signature | None) -> int:
@@ -91,8 +103,19 @@ def write_prefixes(held: Held, draft: Draft) -> None:
         entry = PrefixEntry(word, int(fact.flags))
         if entry != old:
             draft.change("prefixes", at, entry, word)
-    if new and len(entries) + new > held.capacity.prefixes:
-        raise FullError("prefixes", len(entries) + new, held.capacity.prefixes)
+    if new:
+        _fit([*entries, *(at for at in held.view.dirty_prefixes if at in facts and at not in entries)], held)
+
+
+def _fit(blocks: list[PrefixKey], held: Held) -> None:
+    """Raise FullError when so many blocks, or the tree of them, could be too big."""
+    room = held.capacity.prefixes
+    networks = 1 + max(at.network for at in blocks)
+    if networks > NETWORKS:
+        raise FullError("networks", networks, NETWORKS)
+    nodes = sum(nodes_of(at.block) for at in blocks) if len(blocks) * DEAREST > room * NODES_EACH else 0
+    if (needed := max(len(blocks), -(-nodes // NODES_EACH))) > room:
+        raise FullError("prefixes", needed, room)
 
 
 def _above(at: PrefixKey, lengths: list[int], held: Mapping[PrefixKey, V]) -> V | None:

@@ -18,6 +18,8 @@ from cloche.tables.schema import ROW_UNIT, Put, Tables, Write
 Content = tuple[int, ...]
 """Packed cells by atom number, 0 where no atom has the number."""
 
+SAMPLES = 15
+
 Pair = tuple[int, int]
 """Set and class number."""
 
@@ -132,7 +134,7 @@ class Rows:
         """A new row of this content, with some room."""
         units = -(-(len(content) * 5 // 4 + 4) // ROW_UNIT)
         row = self._ranges.take(units)
-        plan.writes.append(Put("cells", (row, 0), content))
+        plan.writes += (Put("heads", row, common(content)), Put("cells", (row, 0), content))
         plan.content[row], plan.units[row] = content, units
         return row
 
@@ -250,6 +252,12 @@ class Rows:
     def count(self) -> int:
         """How many rows are in use."""
         return len(self._content)
+
+
+def common(content: Content) -> int:
+    """The cell that most are, by some of them: whichever it is, a row decides the same."""
+    some = content[:: max(len(content) // SAMPLES, 1)]
+    return max(some, key=some.count, default=0)
 
 
 def _cell(content: Content, number: int) -> int:

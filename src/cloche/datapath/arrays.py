@@ -9,12 +9,21 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from cloche.datapath import encode, layout
-from cloche.datapath.layout import ENDPOINT_OFFSETS, ROW_UNIT, EndpointState
+from cloche.datapath.layout import (
+    ENDPOINT_OFFSETS,
+    GROUP_CELLS,
+    GROUPS,
+    HEAD_OFFSETS,
+    HEAD_SIZE,
+    ROW_UNIT,
+    EndpointState,
+)
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import Maps
 from cloche.tables.schema import EndpointEntry, Versioned
 
 _CELL_SIZE = 4
+_COMMON_AT = HEAD_OFFSETS["common"] // 4
 _STATE_AT = ENDPOINT_OFFSETS["state"] // 4
 _EMPTY_ENDPOINT = encode.read_endpoint_entry(bytes(layout.ENDPOINT_SIZE))
 
@@ -46,25 +55,62 @@ class Words:
 
 
 class Cells:
-    """The cells, 4 bytes each; ``step`` is how many 4-byte places lie between two neighbours."""
+    """The cells, 4 bytes each, and the heads of their rows; ``step`` is how many 4-byte places lie between
+    two neighbours.
 
-    def __init__(self, handle: Map) -> None:
-        self.step = 2 if handle.info.value_size == _CELL_SIZE else 1
-        self._view = handle.mapped().cast("I")
+    A head has a bit for each group of a row's cells: where it is not set all that were written are the common
+    one, and what lies in the cells is not looked at.
+    """
+
+    def __init__(self, cells: Map, heads: Map) -> None:
+        self.step = 2 if cells.info.value_size == _CELL_SIZE else 1
+        self._view = cells.mapped().cast("I")
+        self._groups, self._common = heads.mapped().cast("Q"), heads.mapped().cast("I")
         self.count = len(self._view) // self.step
 
     def write(self, row: int, first: int, cells: Sequence[int]) -> None:
-        """Write packed cells from atom ``first`` of a row on. IndexError past the end."""
+        """Write packed cells from atom ``first`` of a row on, then its head. IndexError past the end."""
         at = row * ROW_UNIT + first
         if at < 0 or at + len(cells) > self.count:
             raise IndexError(f"cell {at + len(cells) - 1} of {self.count}")
         for index, cell in enumerate(cells, at):
             self._view[index * self.step] = cell
+        common = self._common[row * HEAD_SIZE // 4 + _COMMON_AT]
+        self._groups[row * HEAD_SIZE // 8] |= uncommon(common, first, cells)
+
+    def begin(self, row: int, common: int) -> None:
+        """A row that no packet reads yet begins anew: all of it is the common cell until another is written.
+        IndexError past the end."""
+        self._common[row * HEAD_SIZE // 4 + _COMMON_AT] = common
+        self._groups[row * HEAD_SIZE // 8] = 0
 
     def read(self, row: int, count: int) -> list[int]:
-        """The first ``count`` packed cells of a row."""
+        """The first ``count`` packed cells of a row, as packets find them."""
+        cells = self.written(row, count)
+        common = self._common[row * HEAD_SIZE // 4 + _COMMON_AT]
+        groups = self._groups[row * HEAD_SIZE // 8]
+        for group in range(min(-(-count // GROUP_CELLS), GROUPS)):
+            if not groups >> group & 1:
+                first = group * GROUP_CELLS
+                last = min(first + GROUP_CELLS, count)
+                cells[first:last] = [common] * (last - first)
+        return cells
+
+    def written(self, row: int, count: int) -> list[int]:
+        """The same as they lie there, whatever the head says."""
         at = row * ROW_UNIT * self.step
         return self._view[at : at + count * self.step].tolist()[:: self.step]
+
+
+def uncommon(common: int, first: int, cells: Sequence[int]) -> int:
+    """Which groups of a row hold another cell than the common one, bit by bit; cells begin at ``first``."""
+    groups = 0
+    for group in range(first // GROUP_CELLS, min((first + len(cells) - 1) // GROUP_CELLS + 1, GROUPS)):
+        begin = group * GROUP_CELLS - first
+        some = cells[max(begin, 0) : begin + GROUP_CELLS]
+        if some.count(common) != len(some):
+            groups |= 1 << group
+    return groups
 
 
 class Records:
@@ -138,7 +184,7 @@ class Arrays:
     def __init__(self, maps: Maps) -> None:
         self.atoms = Words(maps.atoms)
         self.rows = Words(maps.rows)
-        self.cells = Cells(maps.cells)
+        self.cells = Cells(maps.cells, maps.heads)
         self.endpoints = Endpoints(maps.endpoints)
         self.records = {name: Records(getattr(maps, name)) for name in encode.RECORDS}
         self.config = maps.config.mapped().cast("Q")

@@ -7,18 +7,20 @@ no program writes is compared: every map of the tables, and the active generatio
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays, non_zero
 from cloche.datapath.layout import CONFIG_OFFSETS
 from cloche.datapath.pins import Maps
+from cloche.datapath.prefixes import Standing
 from cloche.model.address import format_address
 from cloche.tables.schema import (
     AddressKey,
     Flip,
     MemberKey,
+    PrefixEntry,
     PrefixKey,
     Put,
     Remove,
@@ -29,6 +31,8 @@ from cloche.tables.schema import (
 )
 
 AT_ONCE = 128
+NODES_AT_ONCE = 32
+WALKS = 4
 WORDS_AT_ONCE = 8192
 
 
@@ -51,6 +55,7 @@ class Auditor:
         yield list(self._generation(tables))
         for name in encode.HASHES:
             yield from self._hash(tables, name)
+        yield from self._prefixes(tables)
         for name in encode.RECORDS:
             yield from self._records(tables, name)
         yield from self._atoms(tables)
@@ -80,6 +85,19 @@ class Auditor:
                 for key in keys
                 if key in held and handle.get(codec.key(key)) is None
             ]
+
+    def _prefixes(self, tables: Tables) -> Iterator[list[Altered]]:
+        """A walk is begun anew when the tables were written to meanwhile, and the last one is not left."""
+        for left in range(WALKS, 0, -1):
+            standing, begun = Standing(self._maps), tables.generation
+            for count, _ in enumerate(standing.walk(), 1):
+                if count % NODES_AT_ONCE == 0 and left > 1:
+                    yield []
+                if tables.generation != begun:
+                    break
+            else:
+                yield list(_told(standing, tables.prefixes))
+                return
 
     def _records(self, tables: Tables, name: str) -> Iterator[list[Altered]]:
         source, codec = self._arrays.records[name], encode.RECORDS[name]
@@ -133,11 +151,24 @@ class Auditor:
         for rows in pieces(list(tables.cells)):
             found = []
             for row in rows:
-                wanted = tables.cells.get(row, [])
-                if array("I", self._arrays.cells.read(row, len(wanted))) != array("I", wanted):
+                wanted = array("I", tables.cells.get(row, []))
+                cells = self._arrays.cells
+                if any(array("I", look(row, len(wanted))) != wanted for look in (cells.read, cells.written)):
                     put = Put("cells", (row, 0), tuple(wanted))
                     found.append(Altered(f"{say('cells', row)} was altered", put))
             yield found
+
+
+def _told(standing: Standing, wanted: Mapping[PrefixKey, PrefixEntry]) -> Iterator[Altered]:
+    there = standing.entries()
+    if standing.altered:
+        yield Altered("the map prefix_nodes was altered", Put("prefix_nodes", 0, tuple(wanted.items())))
+    for key, entry in wanted.items():
+        if there.get(key) != entry:
+            befell = "altered" if key in there else "removed"
+            yield Altered(f"{say('prefixes', key)} was {befell}", Put("prefixes", key, entry))
+    for key in there.keys() - wanted.keys():
+        yield Altered(f"{say('prefixes', key)} was added", Remove("prefixes", key))
 
 
 def pieces(keys: list[Any]) -> Iterator[list[Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cloche.datapath import layout
+from cloche.datapath.layout import Buffer
 from cloche.model.address import Address, Block
 from cloche.tables.schema import (
     AddressEntry,
@@ -23,12 +24,6 @@ from cloche.tables.schema import (
     SetEntry,
     unpack,
 )
-
-_NETWORK_BITS = 32
-
-
-def _swap(number: int) -> int:
-    return int.from_bytes(number.to_bytes(4, "big"), "little")
 
 
 def number_bytes(number: int) -> bytes:
@@ -64,15 +59,17 @@ def read_address_entry(raw: bytes) -> AddressEntry:
 
 
 def prefix_key(key: PrefixKey) -> bytes:
-    """``struct prefix_key``; the network's bits come first in the trie."""
-    bits = _NETWORK_BITS + key.block.length
-    return layout.PrefixKey(bits, _swap(key.network), key.block.address).pack()
+    """``struct prefix_key``."""
+    return layout.PrefixKey(key.network, key.block.length, key.block.address).pack()
 
 
-def read_prefix_key(raw: bytes) -> PrefixKey:
-    """From ``struct prefix_key``."""
+def read_prefix_key(raw: Buffer) -> PrefixKey:
+    """From ``struct prefix_key``. Raises ValueError for what is no block."""
     value = layout.PrefixKey.unpack(raw)
-    return PrefixKey(_swap(value.network_be), Block(Address(value.address), value.bits - _NETWORK_BITS))
+    free = 128 - value.length
+    if value.network >= layout.NETWORKS or free < 0 or int.from_bytes(value.address, "big") & (1 << free) - 1:
+        raise ValueError(f"length {value.length} in network {value.network} is no block")
+    return PrefixKey(value.network, Block(Address(value.address), value.length))
 
 
 def prefix_entry(entry: PrefixEntry) -> bytes:
@@ -80,7 +77,7 @@ def prefix_entry(entry: PrefixEntry) -> bytes:
     return layout.Prefix(entry.class_.pack(), entry.flags).pack()
 
 
-def read_prefix_entry(raw: bytes) -> PrefixEntry:
+def read_prefix_entry(raw: Buffer) -> PrefixEntry:
     """From ``struct prefix``."""
     value = layout.Prefix.unpack(raw)
     return PrefixEntry(unpack(value.class_), value.flags)
@@ -164,7 +161,6 @@ class Codec(NamedTuple):
 HASHES: dict[str, Codec] = {
     "links": Codec(number_bytes, number_bytes, read_number, read_number),
     "addresses": Codec(address_key, address_entry, read_address_key, read_address_entry),
-    "prefixes": Codec(prefix_key, prefix_entry, read_prefix_key, read_prefix_entry),
     "services": Codec(service_key, service_entry, read_service_key, read_service_entry),
     "members": Codec(member_key, number_bytes, read_member_key, read_number),
 }

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cloche.config import Loader
-from cloche.datapath import adoption, devices, faults, hooks, host, loader, namespaces, ownership
+from cloche.datapath import adoption, devices, faults, hooks, host, loader, namespaces, ownership, prefixes
 from cloche.datapath.events import Counter, EventReader, read_counters, read_flows, read_reasons
 from cloche.datapath.faults import Point
 from cloche.datapath.host import Change
@@ -247,9 +247,10 @@ class Datapath:
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Of each hash map: how many entries it has, and how many fit."""
-        names = ("addresses", "prefixes", "services", "members", "links", "flows", "affinity", "fragments")
+        names = ("addresses", "services", "members", "links", "flows", "affinity", "fragments")
         maps = self._maps._asdict()
-        return {name: (sum(1 for _ in maps[name].items()), maps[name].info.max_entries) for name in names}
+        found = {name: (sum(1 for _ in maps[name].items()), maps[name].info.max_entries) for name in names}
+        return found | {"prefixes": prefixes.usage(self._maps)}
 
     def second(self) -> Second:
         """A second instance of the program, which judges by another generation and leaves no trace."""

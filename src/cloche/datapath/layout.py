@@ -18,6 +18,10 @@ ADDRESS_SERVICE = 2
 ADDRESS_GATEWAY = 4
 ADDRESS_HAIRPIN = 8
 PREFIX_OURS = 1
+NODE_SLOTS = 16
+NETWORKS = 1024
+GROUP_CELLS = 64
+GROUPS = 64
 SET_NAMES = 1
 FLOW_OPENED_BY_HIGH = 1
 FLOW_STACK = 2
@@ -256,29 +260,6 @@ class Address(NamedTuple):
         return cls(v[0], v[1], v[2])
 
 
-_PREFIX_KEY = Struct("<II16s")
-PREFIX_KEY_SIZE = 24
-PREFIX_KEY_OFFSETS = {"bits": 0, "network_be": 4, "address": 8}
-
-
-class PrefixKey(NamedTuple):
-    """``struct prefix_key``, 24 bytes."""
-
-    bits: int
-    network_be: int
-    address: bytes
-
-    def pack(self) -> bytes:
-        """Its bytes in a map."""
-        return _PREFIX_KEY.pack(self.bits, self.network_be, self.address)
-
-    @classmethod
-    def unpack(cls, raw: Buffer) -> Self:
-        """The value of exactly these bytes; struct.error when there are more or fewer."""
-        v = _PREFIX_KEY.unpack(raw)
-        return cls(v[0], v[1], v[2])
-
-
 _PREFIX = Struct("<QI4x")
 PREFIX_SIZE = 16
 PREFIX_OFFSETS = {"class_": 0, "flags": 8}
@@ -298,6 +279,51 @@ class Prefix(NamedTuple):
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _PREFIX.unpack(raw)
+        return cls(v[0], v[1])
+
+
+_PREFIX_KEY = Struct("<II16s")
+PREFIX_KEY_SIZE = 24
+PREFIX_KEY_OFFSETS = {"network": 0, "length": 4, "address": 8}
+
+
+class PrefixKey(NamedTuple):
+    """``struct prefix_key``, 24 bytes."""
+
+    network: int
+    length: int
+    address: bytes
+
+    def pack(self) -> bytes:
+        """Its bytes in a map."""
+        return _PREFIX_KEY.pack(self.network, self.length, self.address)
+
+    @classmethod
+    def unpack(cls, raw: Buffer) -> Self:
+        """The value of exactly these bytes; struct.error when there are more or fewer."""
+        v = _PREFIX_KEY.unpack(raw)
+        return cls(v[0], v[1], v[2])
+
+
+_HEAD = Struct("<QI4x")
+HEAD_SIZE = 16
+HEAD_OFFSETS = {"groups": 0, "common": 8}
+
+
+class Head(NamedTuple):
+    """``struct head``, 16 bytes."""
+
+    groups: int
+    common: int
+
+    def pack(self) -> bytes:
+        """Its bytes in a map."""
+        return _HEAD.pack(self.groups, self.common)
+
+    @classmethod
+    def unpack(cls, raw: Buffer) -> Self:
+        """The value of exactly these bytes; struct.error when there are more or fewer."""
+        v = _HEAD.unpack(raw)
         return cls(v[0], v[1])
 
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cloche.datapath.layout import ATOMS_SIZE
+from cloche.datapath.layout import ATOMS_SIZE, NETWORKS, NODE_SLOTS, ROW_UNIT
 from cloche.datapath.libbpf import ObjectFile
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import Maps, Programs
 from cloche.errors import MachineError
 from cloche.model.flow import FRAGMENTS_EACH
-from cloche.tables.schema import Capacity
+from cloche.tables.schema import NODES_EACH, Capacity
 
 SLOTS_A_WORD = 64
 OBJECT = Path(__file__).parent / "cloche.bpf.o"
@@ -36,9 +36,12 @@ def sizes(capacity: Capacity) -> dict[str, int]:
         "owners": capacity.endpoints,
         "addresses": capacity.addresses,
         "prefixes": capacity.prefixes,
+        "prefix_keys": capacity.prefixes,
+        "prefix_nodes": (2 * NETWORKS + NODES_EACH * capacity.prefixes) * NODE_SLOTS,
         "atoms": ATOMS_SIZE,
         "rows": capacity.sets * capacity.classes,
         "cells": capacity.cells,
+        "heads": -(-capacity.cells // ROW_UNIT),
         "sets": capacity.sets,
         "names": capacity.names,
         "services": capacity.services,

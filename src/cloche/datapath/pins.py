@@ -28,9 +28,12 @@ class Maps(NamedTuple):
     endpoints: Map
     addresses: Map
     prefixes: Map
+    prefix_keys: Map
+    prefix_nodes: Map
     atoms: Map
     rows: Map
     cells: Map
+    heads: Map
     sets: Map
     names: Map
     services: Map

@@ -15,6 +15,7 @@ from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays, non_zero
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
 from cloche.datapath.pins import Maps
+from cloche.datapath.prefixes import standing
 from cloche.tables.schema import NUMBER_BITS, Capacity, EndpointEntry, Put, Remove, Tables, Write, unpack
 
 _NUMBER = (1 << NUMBER_BITS) - 1
@@ -31,6 +32,7 @@ def read_back(maps: Maps) -> Tables:
     for name, codec in encode.HASHES.items():
         entries = getattr(maps, name).items()
         getattr(tables, name).update((codec.read_key(k), codec.read_value(v)) for k, v in entries)
+    tables.prefixes = standing(maps).entries()
     for name, record in encode.RECORDS.items():
         source = arrays.records[name]
         held = ((index, source.read(index)[: record.size]) for index in source.used())

@@ -16,6 +16,7 @@ from cloche.datapath.faults import Point
 from cloche.datapath.layout import CONFIG_OFFSETS, ROW_UNIT
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import Maps
+from cloche.datapath.prefixes import Prefixes
 from cloche.tables.schema import Flip, Grace, Put, Remove, Versioned, Write
 
 CHUNK = 256
@@ -58,6 +59,7 @@ class Writer:
     def __init__(self, maps: Maps) -> None:
         self._maps = maps
         self.arrays = Arrays(maps)
+        self._prefixes = Prefixes(maps)
 
     def apply(self, writes: Iterable[Write], chunk: int = CHUNK) -> Iterator[Step]:
         """Apply in order, yielding after every ``chunk`` writes (1: after each single one).
@@ -74,6 +76,7 @@ class Writer:
                 batch.flush()
                 yield Step.WAITS
                 bpf.wait_grace()
+                self._prefixes.settle()
                 continue
             self._one(write, batch)
             if count % chunk == 0:
@@ -102,6 +105,10 @@ class Writer:
 
     def _put(self, name: str, key: Any, value: Any) -> None:
         match name:
+            case "prefixes":
+                self._prefixes.put(key, value)
+            case "prefix_nodes":
+                self._prefixes.rebuild(value)
             case "endpoints":
                 self.arrays.endpoints.write(key, value)
             case "atoms":
@@ -111,11 +118,15 @@ class Writer:
                 self.arrays.rows.fill(index, index, word_of(value))
             case "cells":
                 self.arrays.cells.write(key[0], key[1], value)
+            case "heads":
+                self.arrays.cells.begin(key, value)
             case _:
                 self.arrays.records[name].write(key, encode.RECORDS[name].value(value))
 
     def _zero(self, name: str, key: Any) -> None:
         match name:
+            case "prefixes":
+                self._prefixes.remove(key)
             case "endpoints":
                 self.arrays.endpoints.remove(key)
             case "atoms" | "rows":

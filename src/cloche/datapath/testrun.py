@@ -43,8 +43,9 @@ _CLOCK_AT = CONFIG_OFFSETS["clock_ns"] // 8
 _DEFAULTS = Settings()
 _KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
+_PREFIXES = ("prefixes", "prefix_keys", "prefix_nodes")
 _WRITTEN = ("names", "affinity", "flows", "fragments")
-_MAPPED = ("endpoints", "atoms", "rows", "cells", "sets", "backends")
+_MAPPED = ("endpoints", "atoms", "rows", "cells", "heads", "sets", "backends", *_PREFIXES)
 
 
 class Result(NamedTuple):
@@ -127,10 +128,11 @@ class Engine:
         """As new: every map empty, the configuration the default one. Much quicker than a new engine."""
         maps = self.loaded.maps
         flowed = next(maps.flows.items(), None) is not None
-        self.forget("links", "addresses", "prefixes", "services", "members", *_WRITTEN)
+        self.forget("links", "addresses", "services", "members", *_WRITTEN)
         for name in _MAPPED:
             memory = getattr(maps, name).mapped()
             memory[:] = bytes(len(memory))
+        self._writer = Writer(maps)
         _zero(maps.owners)
         _zero(maps.counters)
         _zero(maps.reasons)

@@ -19,6 +19,10 @@ from cloche.model.policy import Direction, PortMatch
 SLOT_TCP, SLOT_UDP, SLOT_SCTP, SLOT_ICMP, SLOT_ICMPV6, SLOT_OTHER = range(6)
 ATOMS_SIZE = SLOT_OTHER * 65536 + 256
 ROW_UNIT = 16
+NETWORKS = 1024
+"""Networks with lower numbers have blocks."""
+NODES_EACH = 4
+"""Nodes of the tree of blocks for each block that there is room for (``nodes_of``)."""
 SINCE_BITS = 16
 NUMBER_BITS = 24
 
@@ -84,6 +88,13 @@ class PrefixKey(NamedTuple):
 
     network: int
     block: Block
+
+
+def nodes_of(block: Block) -> int:
+    """How many nodes of the tree a block may need, as far from all others as can be: one to part from them,
+    its own, and two for every six steps of four bits on the way."""
+    steps = (block.length - (96 if block.ipv4 else 0) + 3) // 4
+    return 2 + 2 * (steps // 6) if block.ipv4 else 2 + 2 * -(-steps // 6)
 
 
 class PrefixEntry(NamedTuple):
@@ -190,7 +201,7 @@ class Capacity(msgspec.Struct, frozen=True):
 
     endpoints: int = 1024
     addresses: int = 65536
-    prefixes: int = 65536
+    prefixes: int = 32768
     sets: int = 512
     classes: int = 4096
     cells: int = 4 * 1024 * 1024
@@ -211,7 +222,10 @@ class Put(NamedTuple):
     """Write ``value`` under ``key`` in the map called ``map`` (a field of ``Tables``).
 
     cells: key ``(row, first_atom)``, value a tuple of packed cells from that atom on.
+    heads: key a row that nothing leads to yet, value the cell that most of its cells will be. What the maps
+    say of it follows from its cells.
     atoms: key ``(first, last)`` indexes, value the Versioned word written to each of them.
+    prefix_nodes: key 0, value all blocks with their entries: the tree of them is written anew.
     rules: key a set, value its tuple of RuleOrigin. No map of the kernel's: whoever names rules keeps it.
     """
 
