@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
+from program_lab import NETWORK, OTHER_ATOM, Lab
 
 from cloche.datapath.audit import Altered, Auditor
 from cloche.datapath.layout import HEAD_SIZE, NODE_SLOTS
@@ -13,8 +15,9 @@ from cloche.datapath.prefixes import Prefixes, standing
 from cloche.datapath.reconcile import Writer
 from cloche.datapath.testrun import Engine
 from cloche.datapath.tree import Walk
-from cloche.model.address import parse_block
+from cloche.model.address import Address, Block, format_address, is_ipv4, parse_block
 from cloche.model.flow import Verdict
+from cloche.model.policy import Direction
 from cloche.tables.mirror import apply_write
 from cloche.tables.schema import (
     Cell,
@@ -28,6 +31,7 @@ from cloche.tables.schema import (
     Write,
     settled,
 )
+from frames import Flow, udp
 
 TEXTS = ("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/10", "10.244.3.0/24", "10.244.3.77/32", "::/0", "fd00:244::/64")
 BLOCKS = tuple(PrefixKey(1, parse_block(text)) for text in TEXTS)
@@ -213,3 +217,51 @@ def test_a_rows_head_tells_apart_which_cells_have_to_be_looked_at(engine: Engine
     assert heads[at] == 0b10
     engine.write([Put("cells", (4, len(ROW) + 30), (ALLOW,))])
     assert heads[at] == 0b1010
+
+
+FAR = ("193.0.14.129", "2001:7fd::1", "10.244.3.77", "fd00:244:1::2")
+
+
+def around(chance: Random) -> list[Block]:
+    """Blocks of all lengths, many in one another, in both families."""
+    found = []
+    for _ in range(60):
+        address = chance.choice([*FAR, f"10.244.{chance.choice((3, 4, 131))}.{chance.randrange(256)}"])
+        found.append(parse_block(f"{address}/{chance.randint(1, 128 if ':' in address else 32)}"))
+    return found
+
+
+def ends(block: Block) -> list[bytes]:
+    """The first and last address of a block, and the ones beside them, where they are of its family."""
+    low, high = (int.from_bytes(end, "big") for end in (block.first(), block.last()))
+    near = (value.to_bytes(16, "big") for value in (low - 1, low, high, high + 1) if 0 <= value < 2**128)
+    return [address for address in near if is_ipv4(address) == block.ipv4 and any(address)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_program_finds_the_longest_block_of_every_address(lab: Lab, seed: int) -> None:
+    """Whatever blocks are in one another: at each one's edges, while they come and after some went."""
+    chance = Random(seed)
+    numbers = {block: 10 + at for at, block in enumerate(dict.fromkeys(around(chance)))}
+    classes = {block: 8 + number % 7 for block, number in numbers.items()}
+    lab.isolate(lab.a, Direction.EGRESS, {(class_, OTHER_ATOM): Cell(ALLOW) for class_ in range(16)})
+    lab.engine.write([Remove("prefixes", key) for key in lab.engine.tables().prefixes])
+    for block, class_ in classes.items():
+        lab.engine.write([Put("prefixes", PrefixKey(NETWORK, block), PrefixEntry(settled(class_), 0))])
+    gone = chance.sample(sorted(classes), 20)
+    for left in ((), gone):
+        lab.engine.write([Remove("prefixes", PrefixKey(NETWORK, block)) for block in left])
+        held = {block: class_ for block, class_ in classes.items() if block not in left}
+        for address in {address for block in classes for address in ends(block)}:
+            holding = [block for block in held if block.contains(address)]
+            asked = look_up(lab, Address(address))
+            if asked is not None and holding:
+                assert asked == held[max(holding, key=lambda one: one.length)], format_address(address)
+
+
+def look_up(lab: Lab, address: Address) -> int | None:
+    """The class that the program finds for a destination; None where policy is not asked about it."""
+    lab.engine.forget("flows")
+    source = lab.a.four if is_ipv4(address) else lab.a.six
+    result = lab.send(lab.a, udp(Flow(source, address, 999, 999)))
+    return result.class_ if result.set else None

@@ -12,6 +12,7 @@ SERVICES = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_services.py
 FRAGMENTS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_fragments.py")
 ERRORS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_icmp.py")
 CHECKSUMS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_checksums.py")
+BLOCKS = ("tests/kernel/test_datapath_prefixes.py",)
 SHORT_WAY = ("tests/kernel/test_program_quick.py",)
 EVENTS = ("tests/kernel/test_program_events.py",)
 
@@ -48,7 +49,21 @@ ENTRANCES = (
      "if ("),
     ("ND passes with any hop limit", "bpf/neighbours.h", "p->hop_limit != 255", "!p->hop_limit"),
 )  # fmt: skip
+FOUND = (
+    ("a block is found whatever was skipped", "bpf/prefixes.h",
+     "if ((bits >> 1) >> (63 - skip * STEP_BITS) != SLOT_PATTERN(found))",
+     "if (skip > 3 && (bits >> 1) >> (63 - skip * STEP_BITS) != SLOT_PATTERN(found))"),
+    ("the first block found is the longest", "bpf/prefixes.h", "number = block | (number & none);",
+     "number = number ? number : block | (number & none);"),
+    ("blocks end after half an address", "bpf/prefixes.h", "return node ? descend(low, &node, number) : number;",
+     "return node && low >> 63 ? descend(low, &node, number) : number;"),
+    ("the second half begins without what the first found", "bpf/prefixes.h", "descend(low, &node, number)",
+     "descend(low, &node, 0)"),
+    ("IPv4 begins four bits later", "bpf/prefixes.h", "low << 32, 0,", "low << 36, 0,"),
+)  # fmt: skip
 JUDGED = (
+    ("a head speaks for the next group too", "bpf/policy.h", "READ_ONCE(head->groups) >> group & 1",
+     "READ_ONCE(head->groups) >> group >> 1 & 1"),
     ("the receiver's egress set judges what it gets", "bpf/policy.h", "READ_ONCE(endpoint->ingress)",
      "READ_ONCE(endpoint->egress)"),
     ("what the host forwards counts as the host's", "bpf/policy.h", "class_of(p, &asked->source, asked->from_host)",
@@ -152,6 +167,7 @@ SUMMED = (
 )  # fmt: skip
 GROUPS = (
     (ENTRANCES, ENTRANCE),
+    (FOUND, BLOCKS),
     (JUDGED, POLICY),
     (TRACKED, (*FLOWS, *EVENTS, "tests/kernel/test_program_entrance.py")),
     (SHORT, SHORT_WAY),
