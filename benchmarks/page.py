@@ -30,10 +30,10 @@ def on(machine: Machine, file: str, time: str) -> str:
 
 CLASSIFICATION_NEEDS = """
 Addresses, prefixes and cells are parts of it, each done alone on the same packets: the hash of known
-addresses, the trie of blocks, and atom, row and cell. What the whole takes beyond them is its own
-instructions, and that they press upon one another's caches. Needed for the goal: blocks in a structure of a
-few wide steps, where the trie takes one for each bit that tells two apart; rows whose many equal stretches
-are kept once, so that the cells fit a cache; no look-up in addresses where a block has none."""
+addresses, the tree of blocks, and atom, row, head and cell ([how](design/prefixes.md)). What the whole takes
+beyond them is its own instructions, and waiting for memory: alone, one packet's look-ups overlap with the
+next one's. With one packet again and again all is in the nearest cache. What is left to spare: the hash of
+known addresses for what no pod can have, and heads of rows that lie side by side."""
 CLASSIFICATION = ("Rules", "Classes", "Atoms", "Spread over all", "One packet alone")
 
 

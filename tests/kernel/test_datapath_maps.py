@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cloche.datapath import bpf
-from cloche.datapath.maps import F_MMAPABLE, F_NO_PREALLOC, Map, MapInfo, MapType, create_map, possible_cpus
+from cloche.datapath.maps import F_MMAPABLE, Map, MapInfo, MapType, create_map, possible_cpus
 
 
 def make(kind: MapType, key: int, value: int, entries: int, flags: int = 0) -> Map:
@@ -53,15 +53,6 @@ def test_a_full_map_names_itself(table: Map) -> None:
     """Writing past the end is an OSError that names operation and map."""
     with pytest.raises(OSError, match="map_update_batch cloche_test"):
         table.put_many([word(i) for i in range(5001)], [long(i) for i in range(5001)])
-
-
-def test_prefix_tries_are_read_in_batches() -> None:
-    """Every prefix of a trie is read back."""
-    trie = make(MapType.LPM_TRIE, 8, 8, 3000, F_NO_PREALLOC)
-    wanted = {struct.pack("<I", 32) + struct.pack(">I", i << 8): long(i) for i in range(2500)}
-    trie.put_many(list(wanted), list(wanted.values()))
-    assert dict(trie.items()) == wanted
-    trie.close()
 
 
 def test_memory_and_system_call_see_the_same_array() -> None:

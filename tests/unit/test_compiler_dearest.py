@@ -10,9 +10,9 @@ from policy_worlds import HOST, attached, block, namespace, pod, pods, policy, p
 
 from cloche.compiler import compile_full
 from cloche.errors import TooBigError
-from cloche.model.address import parse_address
-from cloche.model.topology import TCP, Backend, Service, ServicePort
-from cloche.tables.schema import Capacity
+from cloche.model.address import parse_address, parse_block
+from cloche.model.topology import TCP, Backend, Network, Service, ServicePort
+from cloche.tables.schema import NETWORKS, Capacity
 
 ROOMY = Capacity(classes=256, sets=64, cells=65536, endpoints=64, quota=16, addresses=256, prefixes=256)
 PODS = [pod(f"x/p{n}", n, {"app": f"a{n}", "all": "one"}) for n in range(1, 7)]
@@ -67,3 +67,23 @@ def test_the_dearest_of_what_ran_out_is_named(
     assert f"{error.costs[0].name} (" in str(error)
     assert shown in str(error)
     assert [cost.amount for cost in error.costs] == sorted((c.amount for c in error.costs), reverse=True)
+
+
+def test_blocks_of_ipv6_are_counted_with_the_nodes_they_may_need() -> None:
+    """Far-away addresses of IPv6 may need more nodes than there are, though there is room by their number."""
+    far = [block(f"{n:x}00::1/128") for n in range(0x20, 0x40)]
+    state = world(namespace("x"), *PODS, *attached(*PODS), policy("x/far", ingress=[rule(*far)]))
+    room = msgspec.structs.replace(ROOMY, prefixes=80)
+    with pytest.raises(TooBigError, match="prefixes") as caught:
+        compile_full(state, HOST.name, room)
+    assert caught.value.needed > 80
+    near = [block(f"20.0.{n}.0/24") for n in range(32)]
+    state = world(namespace("x"), *PODS, *attached(*PODS), policy("x/near", ingress=[rule(*near)]))
+    compile_full(state, HOST.name, room)
+
+
+def test_a_network_without_room_for_blocks_is_refused() -> None:
+    """A number that is too high is told before anything is written."""
+    network = Network(NETWORKS, ranges=(parse_block("10.9.0.0/16"),))
+    with pytest.raises(TooBigError, match="networks"):
+        compile_full(world(namespace("x"), network), HOST.name, ROOMY)

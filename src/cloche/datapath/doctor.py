@@ -200,7 +200,6 @@ TABLE: tuple[Feature, ...] = (
     ),
     Feature("batched map writes", "5.6", True, "generations cannot be written", _batch),
     Feature("ring buffer", "5.8", True, "no events", _map(MapType.RINGBUF, 0, 0, 4096)),
-    Feature("longest-prefix maps", "4.11", True, "no CIDRs", _map(MapType.LPM_TRIE, 24, 16, 1, 1)),
     Feature("grace periods (membarrier)", "4.3", True, "numbers cannot be used again", _grace),
     Feature("the program", "6.1", True, "nothing is judged: the kernel refuses it", _program),
     Feature("JIT", "any", False, "packets are judged several times more slowly", _jit),

@@ -25,7 +25,6 @@ class MapType(IntEnum):
     ARRAY = 2
     PERCPU_ARRAY = 6
     LRU_HASH = 9
-    LPM_TRIE = 11
     RINGBUF = 27
 
 
