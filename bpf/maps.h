@@ -53,7 +53,7 @@ ARRAY_MAP(prefix_keys, struct prefix_key, 32768, BPF_F_MMAPABLE);
 ARRAY_MAP(prefix_nodes, __u64, (2 * NETWORKS + 4 * 32768) * NODE_SLOTS, BPF_F_MMAPABLE);
 ARRAY_MAP(atoms, __u64, ATOMS_SIZE, BPF_F_MMAPABLE);
 ARRAY_MAP(rows, __u64, 512 * 4096, BPF_F_MMAPABLE);
-ARRAY_MAP(cells, __u32, 4 * 1024 * 1024, BPF_F_MMAPABLE);
+ARRAY_MAP(cells, struct unit, 4 * 1024 * 1024 / ROW_UNIT, BPF_F_MMAPABLE);
 ARRAY_MAP(heads, struct head, 4 * 1024 * 1024 / ROW_UNIT, BPF_F_MMAPABLE);
 ARRAY_MAP(sets, struct set, 512, BPF_F_MMAPABLE);
 KEYED_MAP(names, BPF_MAP_TYPE_HASH, struct name_key, struct name_entry, 4096, BPF_F_NO_PREALLOC);

@@ -44,8 +44,9 @@ INLINE __u32 class_of(struct packet *p, struct end *end, __u32 host_counts)
 
 INLINE __u32 cell_of(__u32 set, __u32 class_, __u32 atom, __u64 generation)
 {
-	__u32 index, group = atom / GROUP_CELLS, *cell;
+	__u32 index, group = atom / GROUP_CELLS;
 	struct head *head;
+	struct unit *unit;
 	__u64 *row;
 
 	if (!class_ || class_ >= max_classes)
@@ -62,9 +63,9 @@ INLINE __u32 cell_of(__u32 set, __u32 class_, __u32 atom, __u64 generation)
 		return 0;
 	if (group < GROUPS && !(READ_ONCE(head->groups) >> group & 1))
 		return READ_ONCE(head->common);
-	index = index * ROW_UNIT + atom;
-	cell = bpf_map_lookup_elem(&cells, &index);
-	return cell ? READ_ONCE(*cell) : 0;
+	index = head->first + atom / ROW_UNIT;
+	unit = bpf_map_lookup_elem(&cells, &index);
+	return unit ? READ_ONCE(unit->cells[atom % ROW_UNIT]) : 0;
 }
 
 /* What a domain name's look-up added for this endpoint: an allowing cell, or 0. */

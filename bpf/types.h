@@ -18,7 +18,7 @@
 enum protocol_slot { SLOT_TCP, SLOT_UDP, SLOT_SCTP, SLOT_ICMP, SLOT_ICMPV6, SLOT_OTHER, SLOT_COUNT };
 #define ATOMS_SIZE (SLOT_OTHER * 65536 + 256)
 
-/* A row's number counts units of this many cells in the cells map. */
+/* How many cells of a row are in one entry of the cells map. */
 #define ROW_UNIT 16
 
 enum verdict { VERDICT_UNSET, VERDICT_ALLOW, VERDICT_DENY, VERDICT_NEXT };
@@ -118,16 +118,20 @@ struct prefix_key {
 #define ROOT_NODE(network, ipv6) ((network) * 2 + !!(ipv6))
 
 /* --- atoms: array of VERSIONED u64, index see above ---
- * --- rows: array of VERSIONED u64 row numbers, index set * max_classes + class; 0: no row, deny ---
- * --- cells: array of u32, index row * ROW_UNIT + atom --- */
+ * --- rows: array of VERSIONED u64 numbers of heads, index set * max_classes + class; 0: no row, deny --- */
 
-/* --- heads: array by row number: what most cells of a row are, so that few packets need to look at cells --- */
+/* --- heads: array, one for each row: where its cells are, and what most of them are, so that few packets need to
+ * look at them --- */
 #define GROUP_CELLS 64
 #define GROUPS 64
 struct head {
 	__u64 groups;             /* a bit for each GROUP_CELLS cells of the row that are not all the common one */
 	__u32 common;             /* the common cell */
-	__u32 pad;
+	__u32 first;              /* index in cells; user space calls the row by this number */
+};
+/* --- cells: array; a row's are in units that follow each other --- */
+struct unit {
+	__u32 cells[ROW_UNIT];
 };
 
 /* --- sets: array by set number --- */

@@ -156,7 +156,7 @@ def test_what_goes_wrong_once_active_is_found(rehearsed: Rehearsed) -> None:
 
 MUTANTS = {
     "directions swapped": ("READ_ONCE(endpoint->egress)", "READ_ONCE(endpoint->ingress)"),
-    "the next atom": ("index * ROW_UNIT + atom", "index * ROW_UNIT + (atom ^ 1)"),
+    "the next atom": ("unit->cells[atom % ROW_UNIT]", "unit->cells[(atom ^ 1) % ROW_UNIT]"),
     "an off-by-one port": ("port & 0xffff)", "(port + 1) & 0xffff)"),
     "ICMP codes forgotten": ("icmp & 0xffff", "icmp >> 8"),
     "the host is anybody": ("&asked->source, asked->from_host)", "&asked->source, 0)"),

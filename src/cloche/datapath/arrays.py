@@ -6,36 +6,16 @@ Order of stores is the order of the calls (x86-64 keeps it; packets never see a 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
 
 from cloche.datapath import encode, layout
-from cloche.datapath.layout import (
-    ENDPOINT_OFFSETS,
-    GROUP_CELLS,
-    GROUPS,
-    HEAD_OFFSETS,
-    HEAD_SIZE,
-    ROW_UNIT,
-    EndpointState,
-)
+from cloche.datapath.layout import ENDPOINT_OFFSETS, EndpointState
 from cloche.datapath.maps import Map
 from cloche.datapath.pins import Maps
+from cloche.datapath.rows import Cells, non_zero
 from cloche.tables.schema import EndpointEntry, Versioned
 
-_CELL_SIZE = 4
-_COMMON_AT = HEAD_OFFSETS["common"] // 4
 _STATE_AT = ENDPOINT_OFFSETS["state"] // 4
 _EMPTY_ENDPOINT = encode.read_endpoint_entry(bytes(layout.ENDPOINT_SIZE))
-
-
-def non_zero(words: memoryview) -> Iterator[tuple[int, int]]:
-    """Index and value of each word that is not zero, quick over long empty stretches."""
-    block = 4096
-    empty = bytes(block * 8)
-    for start in range(0, len(words), block):
-        piece = words[start : start + block]
-        if piece.tobytes() != empty[: len(piece) * 8]:
-            yield from ((start + i, word) for i, word in enumerate(piece) if word)
 
 
 class Words:
@@ -52,65 +32,6 @@ class Words:
             self.view[first] = word
         else:
             self.view[first : last + 1] = memoryview(array("Q", [word]) * (last + 1 - first))
-
-
-class Cells:
-    """The cells, 4 bytes each, and the heads of their rows; ``step`` is how many 4-byte places lie between
-    two neighbours.
-
-    A head has a bit for each group of a row's cells: where it is not set all that were written are the common
-    one, and what lies in the cells is not looked at.
-    """
-
-    def __init__(self, cells: Map, heads: Map) -> None:
-        self.step = 2 if cells.info.value_size == _CELL_SIZE else 1
-        self._view = cells.mapped().cast("I")
-        self._groups, self._common = heads.mapped().cast("Q"), heads.mapped().cast("I")
-        self.count = len(self._view) // self.step
-
-    def write(self, row: int, first: int, cells: Sequence[int]) -> None:
-        """Write packed cells from atom ``first`` of a row on, then its head. IndexError past the end."""
-        at = row * ROW_UNIT + first
-        if at < 0 or at + len(cells) > self.count:
-            raise IndexError(f"cell {at + len(cells) - 1} of {self.count}")
-        for index, cell in enumerate(cells, at):
-            self._view[index * self.step] = cell
-        common = self._common[row * HEAD_SIZE // 4 + _COMMON_AT]
-        self._groups[row * HEAD_SIZE // 8] |= uncommon(common, first, cells)
-
-    def begin(self, row: int, common: int) -> None:
-        """A row that no packet reads yet begins anew: all of it is the common cell until another is written.
-        IndexError past the end."""
-        self._common[row * HEAD_SIZE // 4 + _COMMON_AT] = common
-        self._groups[row * HEAD_SIZE // 8] = 0
-
-    def read(self, row: int, count: int) -> list[int]:
-        """The first ``count`` packed cells of a row, as packets find them."""
-        cells = self.written(row, count)
-        common = self._common[row * HEAD_SIZE // 4 + _COMMON_AT]
-        groups = self._groups[row * HEAD_SIZE // 8]
-        for group in range(min(-(-count // GROUP_CELLS), GROUPS)):
-            if not groups >> group & 1:
-                first = group * GROUP_CELLS
-                last = min(first + GROUP_CELLS, count)
-                cells[first:last] = [common] * (last - first)
-        return cells
-
-    def written(self, row: int, count: int) -> list[int]:
-        """The same as they lie there, whatever the head says."""
-        at = row * ROW_UNIT * self.step
-        return self._view[at : at + count * self.step].tolist()[:: self.step]
-
-
-def uncommon(common: int, first: int, cells: Sequence[int]) -> int:
-    """Which groups of a row hold another cell than the common one, bit by bit; cells begin at ``first``."""
-    groups = 0
-    for group in range(first // GROUP_CELLS, min((first + len(cells) - 1) // GROUP_CELLS + 1, GROUPS)):
-        begin = group * GROUP_CELLS - first
-        some = cells[max(begin, 0) : begin + GROUP_CELLS]
-        if some.count(common) != len(some):
-            groups |= 1 << group
-    return groups
 
 
 class Records:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from cloche.datapath import encode
-from cloche.datapath.arrays import Arrays, non_zero
+from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import Standing
+from cloche.datapath.rows import non_zero
 from cloche.model.address import format_address
 from cloche.tables.schema import (
     AddressKey,
@@ -26,6 +27,7 @@ from cloche.tables.schema import (
     Remove,
     ServiceKey,
     Tables,
+    Versioned,
     Write,
     unpack,
 )
@@ -136,7 +138,7 @@ class Auditor:
                 Altered(f"{say('rows', key)} was altered", Put("rows", key, tables.rows[key]))
                 for key in keys
                 if key in tables.rows
-                and view[self._arrays.row_index(key[0], key[1])] != tables.rows[key].pack()
+                and self._is_altered(view[self._arrays.row_index(key[0], key[1])], tables.rows[key])
             ]
         for first in range(0, len(view), WORDS_AT_ONCE):
             found = non_zero(view[first : first + WORDS_AT_ONCE])
@@ -146,6 +148,10 @@ class Auditor:
                 for key in keyed
                 if key not in tables.rows
             ]
+
+    def _is_altered(self, word: int, wanted: Versioned) -> bool:
+        find = self._arrays.cells.find
+        return word != Versioned(find(wanted.old), find(wanted.new), wanted.since).pack()
 
     def _cells(self, tables: Tables) -> Iterator[list[Altered]]:
         for rows in pieces(list(tables.cells)):

@@ -305,9 +305,9 @@ class PrefixKey(NamedTuple):
         return cls(v[0], v[1], v[2])
 
 
-_HEAD = Struct("<QI4x")
+_HEAD = Struct("<QII")
 HEAD_SIZE = 16
-HEAD_OFFSETS = {"groups": 0, "common": 8}
+HEAD_OFFSETS = {"groups": 0, "common": 8, "first": 12}
 
 
 class Head(NamedTuple):
@@ -315,16 +315,38 @@ class Head(NamedTuple):
 
     groups: int
     common: int
+    first: int
 
     def pack(self) -> bytes:
         """Its bytes in a map."""
-        return _HEAD.pack(self.groups, self.common)
+        return _HEAD.pack(self.groups, self.common, self.first)
 
     @classmethod
     def unpack(cls, raw: Buffer) -> Self:
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _HEAD.unpack(raw)
-        return cls(v[0], v[1])
+        return cls(v[0], v[1], v[2])
+
+
+_UNIT = Struct("<16I")
+UNIT_SIZE = 64
+UNIT_OFFSETS = {"cells": 0}
+
+
+class Unit(NamedTuple):
+    """``struct unit``, 64 bytes."""
+
+    cells: tuple[int, ...]
+
+    def pack(self) -> bytes:
+        """Its bytes in a map."""
+        return _UNIT.pack(*self.cells)
+
+    @classmethod
+    def unpack(cls, raw: Buffer) -> Self:
+        """The value of exactly these bytes; struct.error when there are more or fewer."""
+        v = _UNIT.unpack(raw)
+        return cls(v[0:16])
 
 
 _SET = Struct("<III4x")

@@ -24,6 +24,7 @@ STRUCTS: dict[str, tuple[str, str]] = {
     "prefixes": ("", "prefix"),
     "prefix_keys": ("", "prefix_key"),
     "heads": ("", "head"),
+    "cells": ("", "unit"),
     "sets": ("", "set"),
     "names": ("name_key", "name_entry"),
     "services": ("service_key", "service"),

@@ -40,7 +40,7 @@ def sizes(capacity: Capacity) -> dict[str, int]:
         "prefix_nodes": (2 * NETWORKS + NODES_EACH * capacity.prefixes) * NODE_SLOTS,
         "atoms": ATOMS_SIZE,
         "rows": capacity.sets * capacity.classes,
-        "cells": capacity.cells,
+        "cells": -(-capacity.cells // ROW_UNIT),
         "heads": -(-capacity.cells // ROW_UNIT),
         "sets": capacity.sets,
         "names": capacity.names,
@@ -61,10 +61,11 @@ def sizes(capacity: Capacity) -> dict[str, int]:
 def capacity_of(maps: Mapping[str, Map]) -> Capacity:
     """The capacity that existing maps have, by their names; of one that is not there, what the default is."""
     entries = sizes(Capacity()) | {name: handle.info.max_entries for name, handle in maps.items()}
-    same = ("endpoints", "addresses", "prefixes", "sets", "cells", "services", "backends", "flows")
+    same = ("endpoints", "addresses", "prefixes", "sets", "services", "backends", "flows")
     more = ("flow_slots", "fragments", "affinity", "counters", "names")
     return Capacity(
         classes=entries["rows"] // entries["sets"],
+        cells=entries["cells"] * ROW_UNIT,
         ring_bytes=entries["events"],
         quota=entries["flow_slots"] // entries["endpoints"],
         atoms=Capacity().atoms,

@@ -12,10 +12,11 @@ from itertools import groupby
 from typing import Any
 
 from cloche.datapath import encode
-from cloche.datapath.arrays import Arrays, non_zero
+from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import standing
+from cloche.datapath.rows import non_zero
 from cloche.tables.schema import NUMBER_BITS, Capacity, EndpointEntry, Put, Remove, Tables, Write, unpack
 
 _NUMBER = (1 << NUMBER_BITS) - 1
@@ -27,7 +28,7 @@ def read_back(maps: Maps) -> Tables:
     tables = Tables(arrays.config[CONFIG_OFFSETS["generation"] // 8])
     tables.atoms = array("Q", arrays.atoms.view.tobytes())
     for index, word in non_zero(arrays.rows.view):
-        tables.rows[divmod(index, arrays.classes)] = unpack(word)
+        tables.rows[divmod(index, arrays.classes)] = arrays.cells.rows(word)
     _read_cells(tables, arrays)
     for name, codec in encode.HASHES.items():
         entries = getattr(maps, name).items()

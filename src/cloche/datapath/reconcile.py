@@ -115,7 +115,7 @@ class Writer:
                 self.arrays.atoms.fill(key[0], key[1], word_of(value))
             case "rows":
                 index = self.arrays.row_index(key[0], key[1])
-                self.arrays.rows.fill(index, index, word_of(value))
+                self.arrays.rows.fill(index, index, self.arrays.cells.word(value))
             case "cells":
                 self.arrays.cells.write(key[0], key[1], value)
             case "heads":
