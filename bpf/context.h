@@ -268,6 +268,32 @@ INLINE void begin(struct packet *p, const struct config *settings)
 	p->live = 0;
 }
 
+#define HASH_MULTIPLIER 0x9E3779B97F4A7C15ull
+#define LAST_BYTE (0xffull << 56)
+
+INLINE __u64 hash_step(__u64 hash, __u64 word)
+{
+	hash = (hash ^ word) * HASH_MULTIPLIER;
+	return hash ^ hash >> 32;
+}
+
+INLINE __u64 block_hash(__u32 network, const __u64 *address)
+{
+	return hash_step(hash_step(network, address[0]), address[1] & ~LAST_BYTE);
+}
+
+/* The entry of addresses of p->address, or NULL. */
+INLINE struct address *find_address(struct packet *p)
+{
+	__u64 hash = block_hash(p->address.network, (const void *)p->address.address), *word;
+	__u32 bit = hash >> (64 - ADDRESS_BLOCK_BITS), index = bit / 64;
+
+	word = bpf_map_lookup_elem(&address_blocks, &index);
+	if (!word || !(READ_ONCE(*word) >> bit % 64 & 1))
+		return 0;
+	return bpf_map_lookup_elem(&addresses, &p->address);
+}
+
 /* What addresses says of an end, and the endpoint's incarnation where it is one of this host. */
 INLINE void look_up(struct packet *p, struct end *end)
 {
@@ -282,7 +308,7 @@ INLINE void look_up(struct packet *p, struct end *end)
 	end->class_ = 0;
 	end->flags = 0;
 	end->looked_up = 1;
-	found = bpf_map_lookup_elem(&addresses, &p->address);
+	found = find_address(p);
 	if (!found)
 		return;
 	end->class_ = at_generation(READ_ONCE(found->class_), p->generation);

@@ -48,6 +48,7 @@ ARRAY_MAP(config, struct config, 1, BPF_F_MMAPABLE);
 KEYED_MAP(links, BPF_MAP_TYPE_HASH, __u32, __u32, 1024, BPF_F_NO_PREALLOC);
 ARRAY_MAP(endpoints, struct endpoint, 1024, BPF_F_MMAPABLE);
 KEYED_MAP(addresses, BPF_MAP_TYPE_HASH, struct address_key, struct address, 65536, BPF_F_NO_PREALLOC);
+ARRAY_MAP(address_blocks, __u64, 1 << (ADDRESS_BLOCK_BITS - 6), BPF_F_MMAPABLE);
 ARRAY_MAP(prefixes, struct prefix, 32768, BPF_F_MMAPABLE);
 ARRAY_MAP(prefix_keys, struct prefix_key, 32768, BPF_F_MMAPABLE);
 ARRAY_MAP(prefix_nodes, __u64, (2 * NETWORKS + 4 * 32768) * NODE_SLOTS, BPF_F_MMAPABLE);

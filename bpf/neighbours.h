@@ -54,7 +54,7 @@ INLINE int is_senders(struct packet *p, const struct endpoint *sender, const voi
 		return 1;
 	p->address.network = p->network;
 	copy16(p->address.address, address);
-	found = bpf_map_lookup_elem(&addresses, &p->address);
+	found = find_address(p);
 	return found && found->endpoint == p->sender;
 }
 
@@ -68,7 +68,7 @@ INLINE int is_asked_for(struct packet *p, const void *address, const void *gatew
 		return 1;
 	p->address.network = p->network;
 	copy16(p->address.address, address);
-	found = bpf_map_lookup_elem(&addresses, &p->address);
+	found = find_address(p);
 	if (found && found->endpoint)
 		return found->endpoint != p->sender;
 	if (found && found->flags)

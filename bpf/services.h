@@ -5,14 +5,6 @@
 
 #include "flows.h"
 
-#define HASH_MULTIPLIER 0x9E3779B97F4A7C15ull
-
-INLINE __u64 hash_step(__u64 hash, __u64 word)
-{
-	hash = (hash ^ word) * HASH_MULTIPLIER;
-	return hash ^ hash >> 32;
-}
-
 /* Which of "count" backends a packet goes to, as the client wrote it. */
 INLINE __u32 choose(const struct packet *p, const struct config *settings, __u32 count)
 {

@@ -92,6 +92,10 @@ struct address {
 	__u32 flags;              /* ADDRESS_* */
 };
 
+/* --- address_blocks: array of u64; a bit for each block of 256 addresses, by its hash, in which an entry of addresses is:
+ * most other addresses need not be looked up --- */
+#define ADDRESS_BLOCK_BITS 15
+
 /* --- prefixes: array by a block's number; all other addresses are found by the longest block they are in --- */
 #define PREFIX_OURS 1        /* a range of this network's endpoints: never sent outside */
 struct prefix {

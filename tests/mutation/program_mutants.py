@@ -12,7 +12,7 @@ SERVICES = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_services.py
 FRAGMENTS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_fragments.py")
 ERRORS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_icmp.py")
 CHECKSUMS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_checksums.py")
-BLOCKS = ("tests/kernel/test_datapath_prefixes.py",)
+BLOCKS = ("tests/kernel/test_datapath_prefixes.py", "tests/kernel/test_datapath_nearby.py")
 SHORT_WAY = ("tests/kernel/test_program_quick.py",)
 EVENTS = ("tests/kernel/test_program_events.py",)
 
@@ -59,6 +59,10 @@ FOUND = (
      "return node && low >> 63 ? descend(low, &node, number) : number;"),
     ("the second half begins without what the first found", "bpf/prefixes.h", "descend(low, &node, number)",
      "descend(low, &node, 0)"),
+    ("addresses are looked up where none is", "bpf/context.h", "if (!word || !(READ_ONCE(*word) >> bit % 64 & 1))",
+     "if (!word || (READ_ONCE(*word) >> bit % 64 & 1))"),
+    ("blocks of addresses have one bit too few", "bpf/context.h", "__u32 bit = hash >> (64 - ADDRESS_BLOCK_BITS)",
+     "__u32 bit = hash >> (65 - ADDRESS_BLOCK_BITS)"),
     ("IPv4 begins four bits later", "bpf/prefixes.h", "low << 32, 0,", "low << 36, 0,"),
 )  # fmt: skip
 JUDGED = (

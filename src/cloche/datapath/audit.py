@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS
+from cloche.datapath.nearby import Nearby
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import Standing
 from cloche.datapath.rows import non_zero
@@ -57,6 +58,7 @@ class Auditor:
         yield list(self._generation(tables))
         for name in encode.HASHES:
             yield from self._hash(tables, name)
+        yield from self._nearby(tables)
         yield from self._prefixes(tables)
         for name in encode.RECORDS:
             yield from self._records(tables, name)
@@ -86,6 +88,15 @@ class Auditor:
                 Altered(f"{say(name, key)} was removed", Put(name, key, held[key]))
                 for key in keys
                 if key in held and handle.get(codec.key(key)) is None
+            ]
+
+    def _nearby(self, tables: Tables) -> Iterator[list[Altered]]:
+        nearby = Nearby(self._maps.address_blocks)
+        for keys in pieces(list(tables.addresses)):
+            yield [
+                Altered(f"{say('address_blocks', key)} was altered", Put("addresses", key, held))
+                for key in keys
+                if (held := tables.addresses.get(key)) is not None and not nearby.has(key)
             ]
 
     def _prefixes(self, tables: Tables) -> Iterator[list[Altered]]:

@@ -27,6 +27,7 @@ class Maps(NamedTuple):
     links: Map
     endpoints: Map
     addresses: Map
+    address_blocks: Map
     prefixes: Map
     prefix_keys: Map
     prefix_nodes: Map

@@ -14,6 +14,7 @@ from typing import Any
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
+from cloche.datapath.nearby import Nearby
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import standing
 from cloche.datapath.rows import non_zero
@@ -33,6 +34,8 @@ def read_back(maps: Maps) -> Tables:
     for name, codec in encode.HASHES.items():
         entries = getattr(maps, name).items()
         getattr(tables, name).update((codec.read_key(k), codec.read_value(v)) for k, v in entries)
+    nearby = Nearby(maps.address_blocks)
+    tables.addresses = {at: entry for at, entry in tables.addresses.items() if nearby.has(at)}
     tables.prefixes = standing(maps).entries()
     for name, record in encode.RECORDS.items():
         source = arrays.records[name]

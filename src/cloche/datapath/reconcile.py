@@ -15,9 +15,10 @@ from cloche.datapath.arrays import Arrays
 from cloche.datapath.faults import Point
 from cloche.datapath.layout import CONFIG_OFFSETS, ROW_UNIT
 from cloche.datapath.maps import Map
+from cloche.datapath.nearby import Nearby
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import Prefixes
-from cloche.tables.schema import Flip, Grace, Put, Remove, Versioned, Write
+from cloche.tables.schema import AddressKey, Flip, Grace, Put, Remove, Versioned, Write
 
 CHUNK = 256
 _GENERATION_AT = CONFIG_OFFSETS["generation"] // 8
@@ -60,6 +61,9 @@ class Writer:
         self._maps = maps
         self.arrays = Arrays(maps)
         self._prefixes = Prefixes(maps)
+        codec = encode.HASHES["addresses"]
+        self._nearby = Nearby(maps.address_blocks)
+        self._nearby.begin(codec.read_key(key) for key, _ in maps.addresses.items())
 
     def apply(self, writes: Iterable[Write], chunk: int = CHUNK) -> Iterator[Step]:
         """Apply in order, yielding after every ``chunk`` writes (1: after each single one).
@@ -88,6 +92,8 @@ class Writer:
     def _one(self, write: Put | Remove | Flip, batch: _Batch) -> None:
         if isinstance(write, Put) and write.map in encode.HASHES:
             codec = encode.HASHES[write.map]
+            if isinstance(write.key, AddressKey):
+                self._nearby.add(write.key)
             batch.add(getattr(self._maps, write.map), codec.key(write.key), codec.value(write.value))
             return
         batch.flush()

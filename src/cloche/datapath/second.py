@@ -24,6 +24,7 @@ SHARED = (
     "links",
     "endpoints",
     "addresses",
+    "address_blocks",
     "prefixes",
     "prefix_nodes",
     "atoms",
