@@ -32,8 +32,8 @@ CLASSIFICATION_NEEDS = """
 Addresses, prefixes and cells are parts of it, each done alone on the same packets: the hash of known
 addresses where the address may be in it, the tree of blocks, and atom, row, head and cell
 ([how](design/prefixes.md)). What the whole takes beyond them is its own instructions, and waiting for memory:
-alone, one packet's look-ups overlap with the next one's. With one packet again and again all is in the nearest
-cache."""
+alone, one packet's look-ups overlap with the next one's. With one packet again and again all is in the
+nearest cache."""
 CLASSIFICATION = ("Rules", "Classes", "Atoms", "Spread over all", "One packet alone")
 
 
