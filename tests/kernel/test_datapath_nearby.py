@@ -22,7 +22,7 @@ SOME = tuple(
         "10.244.4.0",
         "fd00:244::1",
         "fd00:244::aa00:1",
-        "2001:db8::ff",
+        "2001:db8::f",
     )
 )
 ENTRY = AddressEntry(settled(3), 0, 2)
@@ -57,7 +57,7 @@ def test_neighbours_in_a_block_share_its_bit() -> None:
 
 
 def test_bits_are_set_before_entries_and_taken_away_by_the_next_writer(engine: Engine) -> None:
-    """What is written is looked up, what went may be for a while; a restart leaves the bits that are needed."""
+    """What is written is looked up, what went may be for a while; a restart leaves the bits it needs."""
     engine.write([Put("addresses", at, ENTRY) for at in SOME])
     nearby = Nearby(engine.loaded.maps.address_blocks)
     assert all(nearby.has(at) for at in SOME)
@@ -69,7 +69,7 @@ def test_bits_are_set_before_entries_and_taken_away_by_the_next_writer(engine: E
 
 
 def test_a_bit_that_was_taken_away_is_found_and_set_again(engine: Engine) -> None:
-    """Reading back tells that packets do not find the address, and so does the audit, whose writes mend it."""
+    """Reading back tells that packets do not find the address, so does the audit, whose writes mend it."""
     tables = Tables()
     writes = [Put("addresses", at, ENTRY) for at in SOME]
     for write in writes:

@@ -98,7 +98,7 @@ class Cells:
         self._groups[number * _WORDS] = 0
 
     def read(self, row: int, count: int) -> list[int]:
-        """The first ``count`` cells of a row, packed, as packets find them; zeroes where its head is another's."""
+        """The first cells of a row, packed, as packets find them; zeroes where its head is another's."""
         number = self.find(row)
         if self._row(number) != row:
             return [0] * count
