@@ -96,14 +96,10 @@ def services(on: On) -> Iterator[str]:
         yield f"| {line.services:,} | {asked} | {shown(line.p50)} | {shown(line.p99)} | {ratios} |"
     yield (
         "\nThe instructions are the same; with 30 000 services of which one is asked for, so is the "
-        "time. The rest "
-        "is waiting for memory that is in no cache: the service's address, its entry and its backend "
-        "are in three "
-        "maps, each with a bucket, an element and pages of its own. One look-up less (the number of "
-        "the service "
-        "in the entry of its address, and services in an array by number) and the first backends "
-        "beside the "
-        "entry would take most of it away."
+        "time. The rest is waiting for memory that is in no cache: the service's front, one place of "
+        "128 bytes with its entry and its first backends, and the page table's entry for it "
+        "([how](design/fronts.md)). It is waited for together with the look-up of the flow, which misses "
+        "the caches with one service too."
     )
 
 

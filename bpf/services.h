@@ -4,6 +4,7 @@
 #define CLOCHE_SERVICES_H
 
 #include "flows.h"
+#include "fronts.h"
 
 /* Which of "count" backends a packet goes to, as the client wrote it. */
 INLINE __u32 choose(const struct packet *p, const struct config *settings, __u32 count)
@@ -87,12 +88,12 @@ INLINE int take_last(struct packet *p)
 	return bpf_map_lookup_elem(&members, &p->member) != 0;
 }
 
-INLINE int choose_backend(struct packet *p, const struct config *settings, __u32 first, __u32 count)
+INLINE int choose_backend(struct packet *p, const struct config *settings)
 {
 	struct backend *backend;
-	__u32 index;
+	__u32 choice, index;
 
-	if (!count) {
+	if (!p->chosen.count) {
 		deny(p, REASON_NO_BACKEND);
 		p->rewritten = 0;
 		/* A reset is never answered (RFC 9293, 3.5.2). */
@@ -101,12 +102,15 @@ INLINE int choose_backend(struct packet *p, const struct config *settings, __u32
 		return DECIDED;
 	}
 	if (!take_last(p)) {
-		index = first + choose(p, settings, count);
-		backend = bpf_map_lookup_elem(&backends, &index);
-		if (!backend)
-			return deny(p, REASON_INTERNAL);
-		copy16(p->member.address, backend->address);
-		p->member.port = backend->port;
+		choice = choose(p, settings, p->chosen.count);
+		index = p->chosen.first + choice;
+		if (!take_near(p, choice)) {
+			backend = bpf_map_lookup_elem(&backends, &index);
+			if (!backend)
+				return deny(p, REASON_INTERNAL);
+			copy16(p->member.address, backend->address);
+			p->member.port = backend->port;
+		}
 		p->chosen.backend = index + 1;
 	}
 	turn_to_backend(p, settings);
@@ -151,21 +155,11 @@ INLINE int keep_translation(struct packet *p, const struct config *settings, str
 	return remember_translation(p, settings);
 }
 
-/* A packet to a service's address. */
-STAGE int carry_to_service(void)
+/* Fills p->chosen with what services says. */
+INLINE int find_service(struct packet *p)
 {
-	struct packet *p = this_packet();
-	struct config *settings = this_config();
 	struct service *service;
-	struct flow *known, *flow;
-	__u32 first, count;
-	enum kept kept;
-	int next;
 
-	if (!p || !settings)
-		return DECIDED;
-	if (!has_ports(p->protocol))
-		return deny(p, REASON_NO_SERVICE);
 	p->service.network = p->network;
 	copy16(p->service.address, p->wire.destination);
 	p->service.port = p->wire.destination_port;
@@ -173,21 +167,47 @@ STAGE int carry_to_service(void)
 	p->service.pad = 0;
 	service = bpf_map_lookup_elem(&services, &p->service);
 	if (!service)
-		return deny(p, REASON_NO_SERVICE);
-	first = service->first;
-	count = service->count;
-	p->chosen.named = 1;
+		return 0;
 	p->chosen.number = service->number;
+	p->chosen.first = service->first;
+	p->chosen.count = service->count;
 	p->chosen.epoch = service->epoch;
 	p->chosen.affinity_seconds = service->affinity_seconds;
-	p->member.service = service->number;
-	p->member.pad = 0;
+	return 1;
+}
+
+/* A packet to a service's address, or to one that is not "looked_up" yet: NO_FRONT when it has to be. */
+STAGE int carry_to_service(__u32 looked_up)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+	struct flow *known, *flow;
+	enum kept kept;
+	int next;
+
+	if (!p || !settings)
+		return DECIDED;
+	if (!looked_up) {
+		if (!may_have_front(p))
+			return NO_FRONT;
+		be_service(&p->destination);
+	} else if (!has_ports(p->protocol)) {
+		return deny(p, REASON_NO_SERVICE);
+	}
+	/* Before its front is looked at, and without need of it: both are waited for at once. */
 	p->client_is_low = make_key(&p->translation, p, &p->source, &p->destination, FLOW_TRANSLATION);
 	known = find_flow(p, &p->translation);
+	if (!looked_up && !find_front(p))
+		return NO_FRONT;
+	if (!read_front(p) && !find_service(p))
+		return deny(p, REASON_NO_SERVICE);
+	p->chosen.named = 1;
+	p->member.service = p->chosen.number;
+	p->member.pad = 0;
 	kept = keep_backend(p, settings, known);
 	if (kept == KEPT_GONE)
 		return deny(p, REASON_BACKEND_GONE);
-	if (kept == NOT_KEPT && choose_backend(p, settings, first, count))
+	if (kept == NOT_KEPT && choose_backend(p, settings))
 		return DECIDED;
 	flow = find_flow(p, &p->key);
 	if (clashes(p, settings, flow))

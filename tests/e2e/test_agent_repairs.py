@@ -14,7 +14,8 @@ from cloche.agent.client import Client
 from cloche.config import Loader
 from cloche.datapath import bpf, devices, encode, links, namespaces
 from cloche.datapath.arrays import Arrays
-from cloche.datapath.layout import CONFIG_OFFSETS
+from cloche.datapath.fronts import Fronts
+from cloche.datapath.layout import CONFIG_OFFSETS, FRONT_OFFSETS, FRONT_SIZE
 from cloche.datapath.pins import Maps, opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.model.address import parse_address
@@ -128,6 +129,36 @@ def alter_atoms(up: Running) -> str:
     return "the entry 80 of the map atoms was altered"
 
 
+def alter_front(up: Running) -> str:
+    """A service's front names another backend."""
+    at = Fronts(up.maps).used()[0] * FRONT_SIZE + FRONT_OFFSETS["addresses"]
+    up.maps.fronts.mapped()[at + 15] ^= 1
+    return "of the map fronts was altered"
+
+
+def remove_front(up: Running) -> str:
+    """A service has no front."""
+    fronts = Fronts(up.maps)
+    fronts.clear(fronts.used()[0])
+    return "of the map fronts was removed"
+
+
+def add_front(up: Running) -> str:
+    """A service has a second front."""
+    fronts, memory = Fronts(up.maps), up.maps.fronts.mapped()
+    front = fronts.used()[0] * FRONT_SIZE
+    free = next(place for place in range(fronts.places) if not fronts.is_used(place)) * FRONT_SIZE
+    memory[free : free + FRONT_SIZE] = memory[front : front + FRONT_SIZE]
+    return "of the map fronts was added"
+
+
+def hide_fronts(up: Running) -> str:
+    """No front is looked for."""
+    memory = up.maps.front_blocks.mapped()
+    memory[:] = bytes(len(memory))
+    return "of the map front_blocks was altered"
+
+
 def unprotect(up: Running) -> str:
     """The web pod has no ingress set."""
     number = endpoint(up.client, "web").number
@@ -235,6 +266,10 @@ ALTERATIONS: tuple[Callable[[Running], str], ...] = (
     alter_cells,
     alter_rows,
     alter_atoms,
+    alter_front,
+    remove_front,
+    add_front,
+    hide_fronts,
     unprotect,
     forget_generation,
     alter_configuration,

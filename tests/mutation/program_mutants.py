@@ -9,6 +9,7 @@ ENTRANCE = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_entrance.py
 FLOWS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_flows.py")
 POLICY = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_policy.py")
 SERVICES = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_services.py")
+FRONTS = ("tests/kernel/test_program_fronts.py",)
 FRAGMENTS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_fragments.py")
 ERRORS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_icmp.py")
 CHECKSUMS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_checksums.py")
@@ -143,6 +144,15 @@ SERVED = (
     ("a new connection keeps a closed one's backend", "bpf/services.h",
      "return is_opening(p) && is_over(p, settings) ? NOT_KEPT : KEPT;", "return KEPT;"),
 )  # fmt: skip
+FRONTED = (
+    ("a front that is being written is believed", "bpf/fronts.h", "FRONT_STATE(word) == FRONT_OPEN &&",
+     "(FRONT_STATE(word) == FRONT_OPEN || FRONT_STATE(word) == FRONT_BUSY) &&"),
+    ("hidden fronts are looked at", "bpf/fronts.h", "FRONT_STATE(word) == FRONT_OPEN &&",
+     "(FRONT_STATE(word) == FRONT_OPEN || FRONT_STATE(word) == FRONT_HIDDEN) &&"),
+    ("a front is any protocol's", "bpf/fronts.h", " && front->protocol == p->protocol", ""),
+    ("a front's fifth backend is its first", "bpf/fronts.h",
+     "if (!p->chosen.front_word || choice >= FRONT_BACKENDS)", "if (!p->chosen.front_word)"),
+)  # fmt: skip
 IN_PARTS = (
     ("overlapping parts pass", "bpf/fragments.h", "\t\tif (clash)\n", "\t\tif (clash > ~0ull - 1)\n"),
     ("parts of odd length pass", "bpf/fragments.h", "(p->more && p->fragment_length & 7)",
@@ -176,6 +186,7 @@ GROUPS = (
     (TRACKED, (*FLOWS, *EVENTS, "tests/kernel/test_program_entrance.py")),
     (SHORT, SHORT_WAY),
     (SERVED, SERVICES),
+    (FRONTED, FRONTS),
     (IN_PARTS, FRAGMENTS),
     (QUOTING, ERRORS),
     (SUMMED, CHECKSUMS),

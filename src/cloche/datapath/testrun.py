@@ -45,7 +45,8 @@ _KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
 _PREFIXES = ("prefixes", "prefix_keys", "prefix_nodes")
 _WRITTEN = ("names", "affinity", "flows", "fragments")
-_MAPPED = ("endpoints", "atoms", "rows", "cells", "heads", "sets", "backends", "address_blocks", *_PREFIXES)
+_NEAR = ("fronts", "front_blocks", "address_blocks")
+_MAPPED = ("endpoints", "atoms", "rows", "cells", "heads", "sets", "backends", *_PREFIXES, *_NEAR)
 
 
 class Result(NamedTuple):
