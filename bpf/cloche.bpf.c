@@ -3,7 +3,7 @@
 #include "answers.h"
 #include "fragments.h"
 #include "icmp.h"
-#include "quick.h"
+#include "quick_services.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -189,6 +189,8 @@ SEC("tc") int from_endpoint(struct __sk_buff *skb)
 	if (is_waiting())
 		return PASS_ON;
 	action = quick_packet(skb);
+	if (action == MAY_BE_SERVED)
+		action = quick_to_service(skb);
 	if (likely(action != NOT_QUICK))
 		return action;
 	settings = this_config();

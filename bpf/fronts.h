@@ -11,10 +11,10 @@ INLINE __u32 front_place(__u32 network, const __u64 *address)
 	return (hash_step(block_hash(network, address), address[1]) >> 32) * front_places >> 32;
 }
 
-/* False where no service's address is near the packet's destination. */
-INLINE int may_have_front(const struct packet *p)
+/* False where no service's address is near. */
+INLINE int may_have_front(__u32 network, const __u64 *address)
 {
-	__u32 index = block_hash(p->network, (const void *)p->wire.destination) >> (64 - FRONT_BLOCK_BITS);
+	__u32 index = block_hash(network, address) >> (64 - FRONT_BLOCK_BITS);
 	__u64 *count = bpf_map_lookup_elem(&front_blocks, &index);
 
 	return count && READ_ONCE(*count);

@@ -5,6 +5,7 @@
 
 #include "flows.h"
 #include "fronts.h"
+#include "hints.h"
 
 /* Which of "count" backends a packet goes to, as the client wrote it. */
 INLINE __u32 choose(const struct packet *p, const struct config *settings, __u32 count)
@@ -31,6 +32,8 @@ INLINE void turn_to_backend(struct packet *p, const struct config *settings)
 	copy16(p->destination.address, p->member.address);
 	p->destination.port = p->member.port;
 	look_up(p, &p->destination);
+	if (p->destination.endpoint)
+		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
 	p->chosen.hairpin = p->source.endpoint && p->source.endpoint == p->destination.endpoint;
 	if (p->chosen.hairpin) {
 		p->source.flags = ADDRESS_HAIRPIN;
@@ -127,19 +130,25 @@ INLINE int clashes(struct packet *p, const struct config *settings, const struct
 	       flow->service_port != p->wire.destination_port;
 }
 
-/* The translation of a live flow lives as that does, and learns the service's epoch. */
+/* The translation of a live flow lives as that does. */
+INLINE void keep_up(struct flow *known, __u8 age, __u64 seen_ns)
+{
+	if (known->age != age) {
+		known->age = age;
+		mark_open(known->slot, age == AGE_TCP_OPEN);
+	}
+	if (known->seen_ns != seen_ns)
+		known->seen_ns = seen_ns;
+}
+
+/* The translation of a live flow follows it, and learns the service's epoch. */
 INLINE int keep_translation(struct packet *p, const struct config *settings, struct flow *known)
 {
 	struct flow *flow;
 
 	if (known && known->service_port == p->out.destination_port &&
 	    same16(known->service_address, p->out.destination)) {
-		if (known->age != p->live_age) {
-			known->age = p->live_age;
-			mark_open(known->slot, p->live_age == AGE_TCP_OPEN);
-		}
-		if (known->seen_ns != p->live_seen)
-			known->seen_ns = p->live_seen;
+		keep_up(known, p->live_age, p->live_seen);
 		if (known->epoch != p->chosen.epoch || known->service != p->chosen.number) {
 			known->service = p->chosen.number;
 			known->epoch = p->chosen.epoch;
@@ -188,7 +197,7 @@ STAGE int carry_to_service(__u32 looked_up)
 	if (!p || !settings)
 		return DECIDED;
 	if (!looked_up) {
-		if (!may_have_front(p))
+		if (!may_have_front(p->network, (const void *)p->wire.destination))
 			return NO_FRONT;
 		be_service(&p->destination);
 	} else if (!has_ports(p->protocol)) {

@@ -14,19 +14,20 @@ from collections.abc import Iterable, Iterator
 from cloche.datapath.layout import (
     FRONT_BACKENDS,
     FRONT_BLOCK_BITS,
+    FRONT_OFFSETS,
     FRONT_SIZE,
     FRONT_TRIES,
     Front,
     FrontState,
 )
+from cloche.datapath.nearby import block_hash, hash_step
 from cloche.datapath.pins import Maps
 from cloche.model.address import Address
 from cloche.tables.schema import AddressKey, FrontEntry, ServiceEntry, ServiceKey
 
-GOLDEN = 0x9E3779B97F4A7C15
 MASK64 = (1 << 64) - 1
-ALL_BUT_THE_LAST_BYTE = (1 << 56) - 1
 _WORDS = FRONT_SIZE // 8
+_KEY_AT = FRONT_OFFSETS["address"]
 _STATE_BITS = 3
 _STATES = (1 << _STATE_BITS) - 1
 _FREE = (FrontState.EMPTY, FrontState.GONE)
@@ -37,7 +38,8 @@ class Fronts:
     """The fronts of one instance, in numbered places."""
 
     def __init__(self, maps: Maps) -> None:
-        self._view = maps.fronts.mapped().cast("Q")
+        self._bytes = maps.fronts.mapped()
+        self._view = self._bytes.cast("Q")
         self._blocks = maps.front_blocks.mapped().cast("Q")
         self.places = maps.fronts.info.max_entries
 
@@ -77,8 +79,9 @@ class Fronts:
         """From now on packets to an address look at its fronts, or do not."""
         if not self._blocks[block_of(at)]:
             return
+        wanted = _address_bytes(at)
         for place in self._window(at):
-            if self.is_used(place) and self.read(place).key[:2] == at:
+            if self.is_used(place) and self._starts(place, wanted):
                 self._turn(place, FrontState.OPEN if shown else FrontState.HIDDEN)
 
     def find(self, key: ServiceKey) -> int | None:
@@ -140,22 +143,27 @@ class Fronts:
 
     def _find(self, key: ServiceKey) -> tuple[int | None, int | None]:
         """The place of a service's front, and the first that is free to be one."""
-        free = None
+        free, wanted = None, _key_bytes(key)
         for place in self._window(AddressKey(key.network, key.address)):
             if self._state(place) in _FREE:
                 free = place if free is None else free
-            elif self.read(place).key == key:
+            elif self._starts(place, wanted):
                 return place, free
         return None, free
 
     def _window(self, at: AddressKey) -> Iterator[int]:
         """The places where fronts of an address may be, up to the first that is empty."""
-        first = _mixed(_block_hash(at), _words_of(at)[1])
-        first = (first >> 32) * self.places >> 32
+        hashed = hash_step(block_hash(at), int.from_bytes(at.address[8:], "little"))
+        first = (hashed >> 32) * self.places >> 32
         for place in range(first, first + FRONT_TRIES):
             yield place % self.places
             if self._state(place) == FrontState.EMPTY:
                 return
+
+    def _starts(self, place: int, wanted: bytes) -> bool:
+        """True when the key of the front in a place begins so."""
+        at = place * FRONT_SIZE + _KEY_AT
+        return self._bytes[at : at + len(wanted)] == wanted
 
     def _state(self, place: int) -> int:
         return self._view[place % self.places * _WORDS] & _STATES
@@ -168,23 +176,16 @@ class Fronts:
 
 def block_of(at: AddressKey | ServiceKey) -> int:
     """The block that an address is counted in."""
-    return _block_hash(at) >> 64 - FRONT_BLOCK_BITS
+    return block_hash(AddressKey(at.network, at.address)) >> 64 - FRONT_BLOCK_BITS
 
 
-def _block_hash(at: AddressKey | ServiceKey) -> int:
-    """As ``block_hash`` in ``bpf/fronts.h``."""
-    first, second = _words_of(at)
-    return _mixed(_mixed(at.network, first), second & ALL_BUT_THE_LAST_BYTE)
+def _address_bytes(at: AddressKey | ServiceKey) -> bytes:
+    """How the key of an address's fronts begins."""
+    return at.address + at.network.to_bytes(4, "little")
 
 
-def _words_of(at: AddressKey | ServiceKey) -> tuple[int, int]:
-    return int.from_bytes(at.address[:8], "little"), int.from_bytes(at.address[8:], "little")
-
-
-def _mixed(hashed: int, word: int) -> int:
-    """As ``hash_step`` in ``bpf/fronts.h``."""
-    hashed = (hashed ^ word) * GOLDEN & MASK64
-    return hashed ^ hashed >> 32
+def _key_bytes(key: ServiceKey) -> bytes:
+    return _address_bytes(key) + key.port.to_bytes(2, "little") + key.protocol.to_bytes(1, "little")
 
 
 def _pack(entry: FrontEntry) -> bytes:

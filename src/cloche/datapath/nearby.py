@@ -21,9 +21,14 @@ def block_hash(at: AddressKey) -> int:
     """The same as in bpf/context.h, of a network and an address without its last byte."""
     hashed = at.network
     for word in (at.address[:8], at.address[8:15]):
-        hashed = (hashed ^ int.from_bytes(word, "little")) * _MULTIPLIER & _MASK
-        hashed ^= hashed >> 32
+        hashed = hash_step(hashed, int.from_bytes(word, "little"))
     return hashed
+
+
+def hash_step(hashed: int, word: int) -> int:
+    """The same as in bpf/context.h."""
+    hashed = (hashed ^ word) * _MULTIPLIER & _MASK
+    return hashed ^ hashed >> 32
 
 
 def bit_of(at: AddressKey) -> tuple[int, int]:
