@@ -135,6 +135,7 @@ class Worker:
 
     def encode(self) -> Encoded:
         """What is wanted, the digest and, where they are others than the last time, the policies in force."""
+        self._compiler.catch_up()
         proposer, policies = self._proposer, b""
         kept = msgspec.msgpack.encode(proposer.kept)
         if proposer.meaning != self._encoded:

@@ -74,6 +74,10 @@ class Compiler:
         """All that was taken in. Not to be changed."""
         return self._held.view.state
 
+    def catch_up(self) -> None:
+        """Do what a change left to be done when nobody waits for it; else the next one begins with that."""
+        self._held.rows.catch_up()
+
     @property
     def digest(self) -> str:
         """The canonical hash of the tables; empty before the first change."""
@@ -196,7 +200,7 @@ def _write(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
     """Do the writes, and have the tables' digest."""
     atoms = held.atoms if draft.atoms is None else draft.atoms
     if held.digest is not None:
-        held.digest.carry_out(writes, draft.step.next, atoms, draft.rows.content)
+        held.digest.carry_out(writes, draft.step.next, atoms, held.rows.in_use)
         return
     for write in writes:
         apply_write(held.tables, write)
