@@ -1,9 +1,9 @@
 """The compiler of one host's tables: events in, ordered writes out.
 
 A change is planned whole before anything is kept, so what does not fit leaves everything as it was. The
-writes of a change, in order: a grace period if one is due; words levelled; what goes is closed; cells, rows,
-atoms, blocks, addresses and endpoints beside what counts; the flip; what came is opened; services; then, when
-a grace period has passed, removals.
+writes of a change, in order: words levelled; what goes is closed; cells, rows, atoms, blocks, addresses and
+endpoints beside what counts; the flip; what came is opened; services; a grace period, so that no change has to
+begin with one (only the first after tables were found does); removals.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _in_order(held: Held, draft: Draft) -> tuple[Write, ...]:
     if not early:
         writes += new
     removes = [*draft.removes, *services.removes]
-    if removes or draft.late:
+    if draft.flips or removes or draft.late:
         writes += [Grace(), *removes, *draft.late]
     if writes and not held.graced:
         writes.insert(0, Grace())
