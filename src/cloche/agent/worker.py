@@ -28,7 +28,6 @@ from cloche.agent.errands import (
     Encoded,
     Events,
     Named,
-    Plan,
     Propose,
     Refused,
     Rehearsal,
@@ -49,7 +48,7 @@ from cloche.datapath.pins import opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.errors import ClocheError
 from cloche.model.state import Delete, Event, Put
-from cloche.tables.schema import Tables
+from cloche.tables.schema import Flip, Tables
 
 MANY = 1000
 """Events worth a walk of the collector."""
@@ -73,12 +72,14 @@ class Worker:
         """True when what was in force is not what is wanted: it comes first (``Propose.recover``)."""
         return self._proposer.kept.active is not None and bool(self._first)
 
-    def propose(self, errand: Propose) -> Plan:
-        """What the errand needs. Raises InputError when it cannot be."""
+    def propose(self, errand: Propose) -> Iterator[object]:
+        """What the errand needs, and the change where it needs nothing. Raises InputError, TooBigError."""
         plan, self._proposal = self._proposer.propose(errand)
-        return plan
+        yield plan
+        if plan.at_once:
+            yield from self.compile(Compile(then=errand.then))
 
-    def compile(self, errand: Compile) -> Iterator[Events | Writes | Named | Compiled]:
+    def compile(self, errand: Compile) -> Iterator[Events | Writes | Named | Compiled | Rehearsal]:
         """The proposal as events and writes, in parts, then what they come to. Raises TooBigError."""
         assert self._proposal is not None
         proposal = self._less(self._proposal) if errand.less else self._proposal
@@ -105,6 +106,8 @@ class Worker:
         proposer.take(proposal)
         self._proposal = None
         yield self._compiled(change, elapsed)
+        if errand.then is not None and any(isinstance(write, Flip) for write in change.writes):
+            yield self.rehearse(errand.then)
 
     def audit(self, errand: Audit) -> Iterator[Writes | Named | Audited]:
         """The next slice of comparing the maps with what was written to them. Raises ClocheError, OSError."""
@@ -188,7 +191,7 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
     try:
         match errand:
             case Propose():
-                yield worker.propose(errand)
+                yield from worker.propose(errand)
             case Compile():
                 yield from worker.compile(errand)
             case Encode():
@@ -218,9 +221,12 @@ def work(pipe: Pipe) -> None:
             del begin
         pipe.send(Begun(worker.behind))
         while True:
-            for reply in answer(worker, pipe.receive()):
+            errand = pipe.receive()
+            for reply in answer(worker, errand):
                 pipe.send(reply)
                 faults.passing(Point.ANSWER)
+            if isinstance(errand, Encode):
+                gc.collect()
     except EndedError:
         return
 

@@ -2,8 +2,8 @@
 
 A change is planned whole before anything is kept, so what does not fit leaves everything as it was. The
 writes of a change, in order: words levelled; what goes is closed; cells, rows, atoms, blocks, addresses and
-endpoints beside what counts; the flip; what came is opened; services; a grace period, so that no change has to
-begin with one (only the first after tables were found does); removals.
+endpoints beside what counts; the flip; what came is opened; services; a grace period, so that no change but
+the first after tables were found has to begin with one; removals.
 """
 
 from __future__ import annotations
