@@ -11,6 +11,7 @@ from cloche.compiler.rows import Gone, Wish
 from cloche.partition.classes import Signature
 from cloche.partition.rules import Question
 from cloche.partition.subjects import SharedSet
+from cloche.tables.schema import Versioned
 
 
 def fill_rows(held: Held, draft: Draft) -> None:
@@ -27,16 +28,22 @@ def fill_rows(held: Held, draft: Draft) -> None:
     gone = Gone(draft.set_numbers_gone, draft.class_numbers_gone)
     draft.rows = held.rows.plan(fill.wishes, gone, Recut(held.atoms, atoms), held.tables)
     draft.cells += draft.rows.writes
-    words = held.tables.rows
+    _turn_rows(held, draft)
+
+
+def _turn_rows(held: Held, draft: Draft) -> None:
+    """Let pairs have their rows from the next generation on; equal words are one, as many are sent."""
+    words, step = held.tables.rows, draft.step
+    live_sets, live_classes = held.live_sets, held.live_classes
+    made: dict[Versioned, Versioned] = {}
     for pair, row in draft.rows.rows.items():
         word = words.get(pair)
         if word is not None and word.old == word.new == row:
             continue
-        if pair[0] in held.live_sets and pair[1] in held.live_classes:
-            turned = draft.step.turned(word, row)
-        else:
-            turned = draft.step.hidden(word, row)
+        counts = pair[0] in live_sets and pair[1] in live_classes
+        turned = step.turned(word, row) if counts else step.hidden(word, row)
         if turned != word:
+            turned = made.setdefault(turned, turned)
             draft.change("rows", pair, turned, turned)
 
 

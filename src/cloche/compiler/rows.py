@@ -129,7 +129,7 @@ class Rows:
         cells of new atoms (or move, if those do not fit behind); no two of them become equal.
         """
         leaving = self._leaving(wishes, gone)
-        staying = {row for row in self._content if self._uses[row] > leaving[row]}
+        staying = self._content.keys() - (row for row, count in leaving.items() if self._uses[row] == count)
         moved = self._bring(staying, cut, plan, tables)
         chosen: dict[Content, int] = {}
         for content in dict.fromkeys(wish.content for wish in wishes):
