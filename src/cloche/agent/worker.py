@@ -52,6 +52,8 @@ from cloche.tables.schema import Flip, Tables
 
 MANY = 1000
 """Events worth a walk of the collector."""
+COLLECTED = Encode, Audit
+"""Only behind these does the collector walk, as then no packet waits for what comes next."""
 
 
 class Worker:
@@ -171,11 +173,13 @@ def without_collector(events: int) -> Iterator[None]:
     A full compile allocates much and makes no cycles, but the collector walks all of it again and again: a
     third of the time. References are counted all the same, so what is dropped is freed.
     """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
         if events >= MANY:
             gc.collect()
             gc.freeze()
@@ -220,12 +224,13 @@ def work(pipe: Pipe) -> None:
                 return
             del begin
         pipe.send(Begun(worker.behind))
+        gc.disable()
         while True:
             errand = pipe.receive()
             for reply in answer(worker, errand):
                 pipe.send(reply)
                 faults.passing(Point.ANSWER)
-            if isinstance(errand, Encode):
+            if isinstance(errand, COLLECTED):
                 gc.collect()
     except EndedError:
         return
