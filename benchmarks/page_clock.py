@@ -57,10 +57,11 @@ def effect(on: On) -> Iterator[str]:
     yield "| Stage | p50 | p99 |\n|---|---|---|"
     yield from (f"| {_stage(stage)} | {stage.p50:.1f} | {stage.p99:.1f} |" for stage in made.stages)
     yield (
-        "\nOnly the changed policy is read anew; 10 ms before the flip are replay's, while a grace period "
-        "passes (`--replay-ms`). A port that no rule had before cuts the ports anew, and the worker looks at "
-        "every one of the thousands of different rows in Python: what takes longest would become cheaper by "
-        "rows that are kept as arrays, or by a new port's cell that is read through the one it was cut from."
+        "\nOnly the changed policy is read anew, and what is the very same as before is not compared. Replay "
+        "asks for 10 ms before the flip (`--replay-ms`), from when the change is compiled; the grace period "
+        "is waited for behind the flip. A port that no rule had before cuts the ports anew: rows get a cell "
+        "for it beside what counts (thousands of writes when there are more atoms than ever, else hardly "
+        "any), and the worker brings what it knows of them to the new cut when the change is in force."
     )
 
 
@@ -68,7 +69,7 @@ STAGES = {
     "build": "reading manifests, finding what differs",
     "attach": "attaching endpoints",
     "compile": "compiling, and telling the agent",
-    "write": "writing beside what counts; a grace period",
+    "write": "writing beside what counts",
     "replay": "replay beyond that, and the flip",
 }
 
