@@ -41,12 +41,12 @@ class Recut:
         return brought
 
     def back(self, content: Content) -> Content | None:
-        """The content by the old numbers of which ``bring`` makes this one; None: there is none."""
+        """The content by the old numbers that decides every port as this one does; None: there is none."""
         cells = [0] * self.old.size
         for old, new in self._pieces:
             cells[old] = content[new]
-        found = tuple(cells)
-        return found if self.bring(found) == content else None
+        same = all(cells[old] == content[new] for old, new in self._pieces)
+        return tuple(cells) if same else None
 
     @cached_property
     def common(self) -> list[int]:
