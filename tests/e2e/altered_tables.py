@@ -1,0 +1,273 @@
+"""What somebody else may alter in an instance's maps; each says what the agent is to find."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from cloche.agent.client import Client
+from cloche.datapath import encode, namespaces
+from cloche.datapath.arrays import Arrays
+from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
+from cloche.datapath.pins import Maps, pin_directory
+from cloche.datapath.readback import read_back
+from cloche.model.address import parse_address, parse_block
+from cloche.tables.schema import (
+    NUMBER_BITS,
+    SLOT_TCP,
+    SLOT_UDP,
+    AddressKey,
+    EndpointEntry,
+    MemberKey,
+    PrefixKey,
+    ServiceKey,
+)
+from e2e.agent_lab import Instance, addresses, endpoint, ingress_from, pod, policy
+
+PORTS = (80, 7000)
+"""What the web pod may be reached at."""
+NEAR, FAR = "192.0.2.0/28", "192.0.2.64/28"
+"""Beyond the machine: what the envoy may reach, and what he may not."""
+SERVICE = f"""---
+apiVersion: v1
+kind: Service
+metadata: {{name: web, namespace: default}}
+spec:
+  selector: {{name: web}}
+  ports: [{{name: t, port: {PORTS[1]}, protocol: TCP}}, {{name: u, port: {PORTS[1]}, protocol: UDP}}]
+"""
+ENVOY = policy(
+    "envoy",
+    "{podSelector: {matchLabels: {name: envoy}}, policyTypes: [Egress], "
+    f"egress: [{{to: [{{ipBlock: {{cidr: {NEAR}}}}}]}}]}}",
+)
+WORLD = pod("web") + pod("friend") + pod("stranger") + ingress_from("lid", "web", "friend")
+WORLD += SERVICE + pod("envoy") + ENVOY
+
+
+class Running(NamedTuple):
+    """A sandbox, a connection to its agent, the maps it has pinned, and the web pod's IPv4 address."""
+
+    instance: Instance
+    client: Client
+    maps: Maps
+    web: str
+
+    def on_host(self, function: Callable[[], object]) -> None:
+        """Do something in the machine's network namespace."""
+        namespaces.call_in(self.instance.host, function)
+
+    def command(self, *words: str) -> None:
+        """Run a command in the machine's network namespace."""
+        self.on_host(lambda: subprocess.run(words, check=True, capture_output=True))
+
+    def pin(self, *parts: str) -> Path:
+        """Where something of the instance is pinned."""
+        return pin_directory(self.instance.config.instance).joinpath(*parts)
+
+    def key(self, name: str) -> AddressKey:
+        """The key of a pod's IPv4 address in the addresses map."""
+        wanted = parse_address(addresses(self.client, name)[0])
+        return next(key for key in read_back(self.maps).addresses if key.address == wanted)
+
+    def set_of_web(self) -> tuple[int, int]:
+        """The active generation, and the number of the web pod's ingress set in it."""
+        tables = read_back(self.maps)
+        entry = tables.endpoints[endpoint(self.client, "web").number]
+        return tables.generation, entry.ingress.at(tables.generation)
+
+
+def endpoint_entry(up: Running) -> EndpointEntry:
+    """The web pod's entry of the endpoints map."""
+    return read_back(up.maps).endpoints[endpoint(up.client, "web").number]
+
+
+def near(up: Running) -> PrefixKey:
+    """The key of the block that the envoy may reach."""
+    wanted = parse_block(NEAR)
+    return next(key for key in read_back(up.maps).prefixes if key.block == wanted)
+
+
+def service_keys(up: Running) -> list[ServiceKey]:
+    """The keys of the service's ports in the services map."""
+    return [key for key in read_back(up.maps).services if key.port == PORTS[1]]
+
+
+def alter_address(up: Running) -> str:
+    """The stranger's address gets the friend's class."""
+    tables, codec = read_back(up.maps), encode.HASHES["addresses"]
+    entry = tables.addresses[up.key("stranger")]._replace(class_=tables.addresses[up.key("friend")].class_)
+    up.maps.addresses.put(codec.key(up.key("stranger")), codec.value(entry))
+    return "of the map addresses was altered"
+
+
+def remove_address(up: Running) -> str:
+    """The friend's address goes."""
+    up.maps.addresses.remove(encode.HASHES["addresses"].key(up.key("friend")))
+    return "of the map addresses was removed"
+
+
+def add_link(up: Running) -> str:
+    """A device that is no endpoint's becomes one's."""
+    up.maps.links.put((4242).to_bytes(4, "little"), (1).to_bytes(4, "little"))
+    return "the entry 4242 of the map links was added"
+
+
+def alter_cells(up: Running) -> str:
+    """Every cell of every row of the web pod's set allows."""
+    generation, number = up.set_of_web()
+    tables, arrays = read_back(up.maps), Arrays(up.maps)
+    for row in {word.at(generation) for (of, _), word in tables.rows.items() if of == number} - {0}:
+        arrays.cells.write(row, 0, [1 for _ in tables.cells[row]])
+    return "of the map cells was altered"
+
+
+def alter_rows(up: Running) -> str:
+    """The rows of the web pod's set are empty."""
+    _, number = up.set_of_web()
+    arrays = Arrays(up.maps)
+    for of, class_ in read_back(up.maps).rows:
+        if of == number:
+            index = arrays.row_index(of, class_)
+            arrays.rows.fill(index, index, 0)
+    return "of the map rows was altered"
+
+
+def alter_atoms(up: Running) -> str:
+    """The web pod's ports are in an atom of their own, which no row knows."""
+    view = Arrays(up.maps).atoms
+    for slot in (SLOT_TCP, SLOT_UDP):
+        for port in PORTS:
+            view.fill(slot << 16 | port, slot << 16 | port, 7 | 7 << NUMBER_BITS)
+    return f"the entry {PORTS[0]} of the map atoms was altered"
+
+
+def unprotect(up: Running) -> str:
+    """The web pod has no ingress set."""
+    number, entry = endpoint(up.client, "web").number, endpoint_entry(up)
+    Arrays(up.maps).endpoints.write(number, entry._replace(ingress=entry.ingress._replace(old=0, new=0)))
+    return "of the map endpoints was altered"
+
+
+def remove_link(up: Running) -> str:
+    """The web pod's device is no endpoint's."""
+    index = endpoint_entry(up).ifindex
+    up.maps.links.remove(encode.HASHES["links"].key(index))
+    return f"the entry {index} of the map links was removed"
+
+
+def remove_prefix(up: Running) -> str:
+    """The block that the envoy may reach goes."""
+    key = near(up)
+    up.maps.prefixes.remove(encode.HASHES["prefixes"].key(key))
+    return f"the entry {NEAR} of network {key.network} of the map prefixes was removed"
+
+
+def alter_prefix(up: Running) -> str:
+    """The block that the envoy may reach has the class of an address that he may not."""
+    key, tables, codec = near(up), read_back(up.maps), encode.HASHES["prefixes"]
+    entry = tables.prefixes[key]._replace(class_=tables.addresses[up.key("stranger")].class_)
+    up.maps.prefixes.put(codec.key(key), codec.value(entry))
+    return "of the map prefixes was altered"
+
+
+def add_prefix(up: Running) -> str:
+    """A block that the envoy may not reach has the class of the one that he may."""
+    key, codec = near(up), encode.HASHES["prefixes"]
+    entry = read_back(up.maps).prefixes[key]
+    up.maps.prefixes.put(codec.key(key._replace(block=parse_block(FAR))), codec.value(entry))
+    return f"the entry {FAR} of network {key.network} of the map prefixes was added"
+
+
+def alter_set(up: Running) -> str:
+    """The web pod's ingress set counts for another one, and has rules by name."""
+    _, number = up.set_of_web()
+    entry = read_back(up.maps).sets[number]
+    altered = entry._replace(counter_first=entry.counter_first + 1, flags=1)
+    Arrays(up.maps).records["sets"].write(number, encode.RECORDS["sets"].value(altered))
+    return f"the entry {number} of the map sets was altered"
+
+
+def remove_service(up: Running) -> str:
+    """The service's ports go."""
+    for key in service_keys(up):
+        up.maps.services.remove(encode.HASHES["services"].key(key))
+    return "of the map services was removed"
+
+
+def alter_service(up: Running) -> str:
+    """The service has no backend."""
+    codec, tables = encode.HASHES["services"], read_back(up.maps)
+    for key in service_keys(up):
+        up.maps.services.put(codec.key(key), codec.value(tables.services[key]._replace(backends=0)))
+    return "of the map services was altered"
+
+
+def alter_backends(up: Running) -> str:
+    """The service's only backend is the stranger."""
+    arrays, codec = Arrays(up.maps), encode.RECORDS["backends"]
+    for number, entry in read_back(up.maps).backends.items():
+        there = codec.value(entry._replace(address=up.key("stranger").address))
+        arrays.records["backends"].write(number, there)
+    return "of the map backends was altered"
+
+
+def remove_members(up: Running) -> str:
+    """The web pod is no backend of the service any more."""
+    for key in read_back(up.maps).members:
+        up.maps.members.remove(encode.HASHES["members"].key(key))
+    return "of the map members was removed"
+
+
+def add_member(up: Running) -> str:
+    """The stranger is a backend of the service."""
+    first = next(iter(read_back(up.maps).members))
+    key = MemberKey(first.service, up.key("stranger").address, first.port)
+    up.maps.members.put(encode.HASHES["members"].key(key), encode.HASHES["members"].value(1))
+    return "of the map members was added"
+
+
+def close_endpoint(up: Running) -> str:
+    """The web pod is closed."""
+    number = endpoint(up.client, "web").number
+    Arrays(up.maps).endpoints.write(number, endpoint_entry(up)._replace(state=int(EndpointState.CLOSED)))
+    return f"the entry {number} of the map endpoints was altered"
+
+
+def forget_generation(up: Running) -> str:
+    """No generation is active: everything is denied."""
+    Arrays(up.maps).config[CONFIG_OFFSETS["generation"] // 8] = 0
+    return "the active generation was set to 0"
+
+
+def alter_configuration(up: Running) -> str:
+    """The gateway has another address."""
+    at = CONFIG_OFFSETS["gateway4"]
+    up.maps.config.mapped()[at + 15] ^= 1
+    return "the configuration entry was altered"
+
+
+TABLES: tuple[Callable[[Running], str], ...] = (
+    alter_address,
+    remove_address,
+    add_link,
+    remove_link,
+    remove_prefix,
+    alter_prefix,
+    add_prefix,
+    alter_cells,
+    alter_rows,
+    alter_atoms,
+    alter_set,
+    remove_service,
+    alter_service,
+    alter_backends,
+    remove_members,
+    add_member,
+    unprotect,
+    close_endpoint,
+    forget_generation,
+    alter_configuration,
+)
