@@ -72,9 +72,19 @@ class Disk:
         """Keep this as what to start from."""
         self._write("wanted", kept)
 
-    def load_ledger(self) -> Ledger:
-        """The attachments and counters; empty at first."""
-        return self._load("ledger", Ledger) or Ledger()
+    def load_ledger(self, active: int = 0) -> Ledger:
+        """The attachments and counters; empty at first.
+
+        Raises DamagedError too when it does not know the ``active`` generation, which is saved before it is
+        in force, and when endpoints are attached and what is wanted is gone: else all of them would go.
+        """
+        ledger = self._load("ledger", Ledger) or Ledger()
+        if ledger.generation < active:
+            message = f"is gone or old: it knows generation {ledger.generation}, the kernel has {active}"
+            raise DamagedError(f"{self._path('ledger')} {message}")
+        if ledger.attached and not self._path("wanted").exists():
+            raise DamagedError(f"{self._path('wanted')} is gone, and endpoints are attached")
+        return ledger
 
     def save_ledger(self, ledger: Ledger) -> None:
         """Keep attachments and counters; returns when they are on the disk."""
