@@ -91,6 +91,13 @@ def remove_pair(up: Running) -> str:
     return "the instance's pair"
 
 
+def remove_filter(up: Running) -> str:
+    """Where programs are filters, the qdisc under the web pod's goes."""
+    link = endpoint(up.client, "web").link
+    up.command("tc", "qdisc", "del", "dev", link, "clsact")
+    return f"default/web: the program's filter was removed on {link}"
+
+
 DEVICES: tuple[Callable[[Running], str], ...] = (
     detach_program,
     remove_pin,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from cloche.agent.client import Client
 from cloche.datapath import encode, namespaces
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
-from cloche.datapath.pins import Maps, pin_directory
+from cloche.datapath.pins import Maps, opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.model.address import parse_address, parse_block
 from cloche.tables.schema import (
@@ -22,9 +23,10 @@ from cloche.tables.schema import (
     EndpointEntry,
     MemberKey,
     PrefixKey,
+    ServiceEntry,
     ServiceKey,
 )
-from e2e.agent_lab import Instance, addresses, endpoint, ingress_from, pod, policy
+from e2e.agent_lab import Instance, addresses, endpoint, ingress_from, pod, policy, replace
 
 PORTS = (80, 7000)
 """What the web pod may be reached at."""
@@ -90,9 +92,30 @@ def near(up: Running) -> PrefixKey:
     return next(key for key in read_back(up.maps).prefixes if key.block == wanted)
 
 
-def service_keys(up: Running) -> list[ServiceKey]:
-    """The keys of the service's ports in the services map."""
-    return [key for key in read_back(up.maps).services if key.port == PORTS[1]]
+def services(up: Running) -> dict[ServiceKey, ServiceEntry]:
+    """The web pod's service in the services map: an entry for each of its ports and addresses."""
+    shown = next(one for one in up.client.services() if one.service == "default/web")
+    wanted = {parse_address(address) for address in shown.addresses}
+    return {key: entry for key, entry in read_back(up.maps).services.items() if key.address in wanted}
+
+
+def members(up: Running) -> list[MemberKey]:
+    """The keys of the web pod as a backend in the members map."""
+    numbers = {entry.number for entry in services(up).values()}
+    return [key for key in read_back(up.maps).members if key.service in numbers]
+
+
+@contextmanager
+def running(instance: Instance, more: str = "") -> Iterator[Running]:
+    """The instance with ``WORLD``, and more, until the end of the test."""
+    with instance.start() as client:
+        replace(client, WORLD + more)
+        maps = opened_maps(pin_directory(instance.config.instance))
+        assert maps is not None
+        try:
+            yield Running(instance, client, maps, addresses(client, "web")[0])
+        finally:
+            maps.close()
 
 
 def alter_address(up: Running) -> str:
@@ -192,39 +215,40 @@ def alter_set(up: Running) -> str:
 
 def remove_service(up: Running) -> str:
     """The service's ports go."""
-    for key in service_keys(up):
+    for key in services(up):
         up.maps.services.remove(encode.HASHES["services"].key(key))
     return "of the map services was removed"
 
 
 def alter_service(up: Running) -> str:
     """The service has no backend."""
-    codec, tables = encode.HASHES["services"], read_back(up.maps)
-    for key in service_keys(up):
-        up.maps.services.put(codec.key(key), codec.value(tables.services[key]._replace(backends=0)))
+    codec = encode.HASHES["services"]
+    for key, entry in services(up).items():
+        up.maps.services.put(codec.key(key), codec.value(entry._replace(backends=0)))
     return "of the map services was altered"
 
 
 def alter_backends(up: Running) -> str:
     """The service's only backend is the stranger."""
     arrays, codec = Arrays(up.maps), encode.RECORDS["backends"]
+    numbers = {entry.number for entry in services(up).values()}
     for number, entry in read_back(up.maps).backends.items():
-        there = codec.value(entry._replace(address=up.key("stranger").address))
-        arrays.records["backends"].write(number, there)
+        if entry.service in numbers:
+            there = codec.value(entry._replace(address=up.key("stranger").address))
+            arrays.records["backends"].write(number, there)
     return "of the map backends was altered"
 
 
 def remove_members(up: Running) -> str:
     """The web pod is no backend of the service any more."""
-    for key in read_back(up.maps).members:
+    for key in members(up):
         up.maps.members.remove(encode.HASHES["members"].key(key))
     return "of the map members was removed"
 
 
 def add_member(up: Running) -> str:
     """The stranger is a backend of the service."""
-    first = next(iter(read_back(up.maps).members))
-    key = MemberKey(first.service, up.key("stranger").address, first.port)
+    key = members(up)[0]._replace(address=up.key("stranger").address)
     up.maps.members.put(encode.HASHES["members"].key(key), encode.HASHES["members"].value(1))
     return "of the map members was added"
 

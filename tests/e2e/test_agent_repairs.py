@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from cloche.agent.client import Client
 from cloche.config import Loader
-from cloche.datapath import namespaces
-from cloche.datapath.pins import opened_maps, pin_directory
-from e2e.agent_lab import Machine, addresses, endpoint, machine, pod, replace, wait_for
-from e2e.altered_devices import DEVICES
-from e2e.altered_tables import TABLES, WORLD, Running, alter_cells
+from e2e.agent_lab import Machine, addresses, machine, pod, replace, wait_for
+from e2e.altered_devices import DEVICES, remove_filter
+from e2e.altered_tables import TABLES, WORLD, Running, alter_cells, running
 
 SOON = 30.0
 
 
 @pytest.fixture(scope="module")
 def up() -> Iterator[Running]:
-    """Pods, policies, a service, looked after every half second; whatever a test alters is mended again."""
-    with machine() as host:
-        instance = host.instance(look_seconds=0.5, replay_ms=0.0)
-        with instance.start() as client:
-            replace(client, WORLD)
-            maps = opened_maps(pin_directory(instance.config.instance))
-            assert maps is not None
-            try:
-                yield Running(instance, client, maps, addresses(client, "web")[0])
-            finally:
-                maps.close()
+    """Looked after every half second; whatever a test alters is mended again."""
+    with machine() as host, running(host.instance(look_seconds=0.5, replay_ms=0.0)) as made:
+        yield made
 
 
 def told(client: Client, what: str) -> int:
@@ -85,14 +74,8 @@ def test_nothing_altered_nothing_mended(host: Machine) -> None:
 
 def test_filter_that_was_taken_off_is_put_back(host: Machine) -> None:
     """Where programs are filters, the qdisc deleted under one is found: the program is there again."""
-    instance = host.instance(look_seconds=0.5, loader=Loader.CLSACT)
-    with instance.start() as client:
-        replace(client, WORLD)
-        link, web = endpoint(client, "web").link, addresses(client, "web")[0]
-        command = ["tc", "qdisc", "del", "dev", link, "clsact"]
-        namespaces.call_in(instance.host, lambda: subprocess.run(command, check=True))
-        wait_for(lambda: client.status().repairs > 0, SOON)
-        said = f"default/web: the program's filter was removed on {link}"
-        assert said in [event.detail for event in client.flows()]
-        assert instance.reaches("friend", web)
-        assert not instance.reaches("stranger", web, timeout=0.5)
+    with running(host.instance(look_seconds=0.5, loader=Loader.CLSACT)) as up:
+        what = remove_filter(up)
+        wait_for(lambda: told(up.client, what) > 0, SOON)
+        assert up.instance.reaches("friend", up.web)
+        assert not up.instance.reaches("stranger", up.web, timeout=0.5)
