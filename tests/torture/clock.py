@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from torture.outcome import Outcome
 from torture.running import Traffic
 
 YEAR = 365 * 86400.0
-JUMPS = (3 * YEAR, -7 * YEAR, 0.0)
+JUMPS = (3 * YEAR, -7 * YEAR)
 """By how much it is wrong, one after another."""
 MORE = ingress_from("more", "web", "nobody")
 SITE = """
@@ -76,8 +77,7 @@ class Jumps:
                 self._killing.mark(self.outcome, traffic)
                 self._clock.jump(jump)
                 self._work(client)
-                if abs(jump) > YEAR:
-                    self._seen(client)
+                self._seen(client)
             self._killing.instance.kill()
         self.outcome.rounds += 1
 
@@ -94,6 +94,6 @@ class Jumps:
 
     def _seen(self, client: Client) -> None:
         """Events are dated by it: it did jump."""
-        times = [event.time for event in client.flows()]
-        if max(times) - min(times) < YEAR:
+        now = time.time()
+        if all(abs(event.time - now) < YEAR for event in client.flows()):
             self.outcome.say("no event is dated by the clock that jumped")

@@ -18,7 +18,7 @@ from torture.killing import Killing
 from torture.outcome import Outcome
 from torture.running import Traffic
 
-TIMES = 3
+TIMES = 2
 """How often one of them dies in a round."""
 LATEST_SECONDS = 0.3
 """At a random moment within this, while changes are under way."""

@@ -1,4 +1,4 @@
-"""The kernel's state altered from outside under traffic: found and mended, and only what it touches suffers."""
+"""Kernel state altered from outside under traffic: found and mended, and only what it touches suffers."""
 
 from __future__ import annotations
 
