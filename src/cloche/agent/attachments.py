@@ -39,7 +39,7 @@ class Attachments:
         """Take over those of the ledger that are still there, and remove whatever else there is. Raises
         DamagedError, before anything is removed."""
         parts = self._parts
-        ledger = await parts.kernel.run(parts.disk.load_ledger, parts.datapath.generation)
+        ledger = await parts.kernel.run(parts.disk.take_up, parts.datapath.generation)
         self._incarnation, self._saved = ledger.incarnation, ledger
         found = await self._parts.kernel.run(self._sort, ledger)
         self._attached = {one.attachment.endpoint: one for one in found}

@@ -72,13 +72,17 @@ class Disk:
         """Keep this as what to start from."""
         self._write("wanted", kept)
 
-    def load_ledger(self, active: int = 0) -> Ledger:
-        """The attachments and counters; empty at first.
+    def load_ledger(self) -> Ledger:
+        """The attachments and counters; empty at first."""
+        return self._load("ledger", Ledger) or Ledger()
 
-        Raises DamagedError too when it does not know the ``active`` generation, which is saved before it is
-        in force, and when endpoints are attached and what is wanted is gone: else all of them would go.
+    def take_up(self, active: int) -> Ledger:
+        """The ledger, where the store is that of a kernel with this generation active.
+
+        Raises DamagedError when the ledger does not know that generation, which is saved before it counts,
+        and when endpoints are attached and what is wanted is gone: else all of them would go.
         """
-        ledger = self._load("ledger", Ledger) or Ledger()
+        ledger = self.load_ledger()
         if ledger.generation < active:
             message = f"is gone or old: it knows generation {ledger.generation}, the kernel has {active}"
             raise DamagedError(f"{self._path('ledger')} {message}")
