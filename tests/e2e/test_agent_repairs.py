@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
 from cloche.agent.client import Client
 from cloche.config import Loader
-from e2e.agent_lab import Machine, addresses, machine, pod, replace, wait_for
+from e2e.agent_lab import Line, Machine, addresses, machine, pod, replace, wait_for
 from e2e.altered_devices import DEVICES, remove_filter
 from e2e.altered_tables import TABLES, WORLD, Running, alter_cells, running
 
 SOON = 30.0
+TRIES = 20
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +42,22 @@ def test_found_and_mended(up: Running, alter: Callable[[Running], str]) -> None:
     assert not up.instance.reaches("stranger", up.web, timeout=0.3)
     assert line.answers(timeout=5.0)
     line.close()
-    status = up.client.status()
-    assert status.problems == () and status.repairs > before
+    wait_for(lambda: up.client.status().problems == (), SOON)
+    assert up.client.status().repairs > before
+
+
+def slipped_through(up: Running) -> Line:
+    """A connection that was opened while cells were altered; altered again where the agent was quicker."""
+    for _ in range(TRIES):
+        alter_cells(up)
+        with suppress(OSError):
+            return up.instance.dial("stranger", up.web, timeout=0.3)
+    pytest.fail("nothing slipped through, however often cells were altered")
 
 
 def test_flow_that_slipped_through_is_cut(up: Running) -> None:
     """A connection opened while cells were altered is judged again once they are mended."""
-    alter_cells(up)
-    line = up.instance.dial("stranger", up.web)
+    line = slipped_through(up)
     wait_for(lambda: not line.answers(timeout=0.3), SOON)
     line.close()
     kept = up.instance.dial("friend", up.web)

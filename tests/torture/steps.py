@@ -13,7 +13,7 @@ from e2e.agent_lab import Machine
 from e2e.altered_devices import DEVICES, remove_filter
 from e2e.altered_tables import TABLES
 from other_layout import other_layout
-from torture.altered import Alterations, detach_uplink
+from torture.altered import Alteration, Alterations, detach_uplink
 from torture.clock import Clock, Jumps
 from torture.crowd import CROWDED, Crowd
 from torture.deaths import Deaths
@@ -192,16 +192,14 @@ def beneath(rounds: int) -> Step:
     return Step("disk, clock and processes", 4 * rounds + damages, run)
 
 
-def altered(rounds: int) -> Step:
+def altered(rounds: int, loader: Loader, alterations: tuple[Alteration, ...]) -> Step:
     """Kernel state altered from outside, looked after as often as an instance is that nobody configured."""
-    everything = (*TABLES, *DEVICES, detach_uplink)
 
     def run(host: Machine, tick: Tick) -> list[Altered]:
-        rows = Alterations(host, host.instance(capacity=ROOMY)).run(everything * rounds, tick)
-        clsact = host.instance(capacity=ROOMY, loader=Loader.CLSACT)
-        return rows + Alterations(host, clsact).run((remove_filter,) * rounds, tick)
+        instance = host.instance(capacity=ROOMY, loader=loader)
+        return Alterations(host, instance).run(alterations * rounds, tick)
 
-    return Step("altered from outside", (len(everything) + 1) * rounds, run)
+    return Step(f"altered from outside, {loader}", len(alterations) * rounds, run)
 
 
 def steps(rounds: int) -> Iterator[Step]:
@@ -216,4 +214,6 @@ def steps(rounds: int) -> Iterator[Step]:
     yield filled(max(1, rounds // 2))
     yield too_big(rounds)
     yield beneath(rounds)
-    yield altered(max(1, rounds // 4))
+    often = max(1, rounds // 4)
+    yield altered(often, Loader.AUTO, (*TABLES, *DEVICES, detach_uplink))
+    yield altered(often, Loader.CLSACT, (remove_filter,))
