@@ -162,20 +162,15 @@ class Alterations:
             time.sleep(LEAD_SECONDS)
             wall, begin = time.time(), time.monotonic()
             what = alter(up)
-            found = self._until(lambda: told(up.client, what, wall), begin)
-            whole = self._until(lambda: is_whole(up), begin)
+            until(lambda: bool(told(up.client, what, wall)), begin)
+            found = min(told(up.client, what, wall), default=2 * SOON_SECONDS)
+            whole = until(lambda: is_whole(up), begin)
             totals = traffic.end(LATE_SECONDS)
-        row.rounds += 1
-        row.found_s, row.whole_s = max(row.found_s, found), max(row.whole_s, whole)
-        row.closed += sum(tally.lost for tally in totals.rounds)
-        opened = sum(tally.arrived for tally in totals.rounds)
-        row.opened += opened
-        if opened and alter not in OPENS:
+        row.met(totals.rounds, found, whole)
+        if alter not in OPENS and any(tally.arrived for tally in totals.rounds):
             row.say(f"it opened what it should not: {totals.wrong}")
         if max(found, whole) > SOON_SECONDS:
-            row.say(
-                f"found after {found:.1f} s, whole after {whole:.1f} s: {what}; {up.client.status().problems}"
-            )
+            row.say(f"{what}: found after {found:.1f} s, whole after {whole:.1f} s")
         with flowing(Open(near, (), RATE, NEW_RATE)) as traffic:
             time.sleep(AFTER_SECONDS)
             totals = traffic.end()
@@ -183,21 +178,21 @@ class Alterations:
             row.add(tally)
         row.wrong += totals.wrong
 
-    @staticmethod
-    def _until(condition: Callable[[], bool], begin: float) -> float:
-        """The seconds until it holds, or more than there may be."""
-        while time.monotonic() - begin <= SOON_SECONDS:
-            if condition():
-                break
-            time.sleep(POLL_SECONDS)
-        return time.monotonic() - begin
+
+def until(condition: Callable[[], bool], begin: float) -> float:
+    """The seconds until it holds, or more than there may be."""
+    while time.monotonic() - begin <= SOON_SECONDS and not condition():
+        time.sleep(POLL_SECONDS)
+    return time.monotonic() - begin
 
 
-def told(client: Client, what: str, since: float) -> bool:
-    """True when an event says that this was found, since a moment of the wall clock."""
-    return any(
-        event.kind == "repaired" and event.time >= since and what in event.detail for event in client.flows()
-    )
+def told(client: Client, what: str, since: float) -> list[float]:
+    """The seconds after a moment of the wall clock at which events say that this was found."""
+    return [
+        event.time - since
+        for event in client.flows()
+        if event.kind == "repaired" and event.time >= since and what in event.detail
+    ]
 
 
 def is_whole(up: Running) -> bool:

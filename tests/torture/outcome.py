@@ -65,7 +65,8 @@ class Altered(Counts):
     afterwards.
 
     ``found_s``: the longest until it was said; ``whole_s``: until all was as before. ``closed``: packets that
-    were lost meanwhile on the ways that it touches; ``opened``: those that passed there.
+    were lost meanwhile on the ways that it touches, ``unmade``: new flows there that had no answer,
+    ``opened``: packets that passed.
     """
 
     what: str
@@ -73,8 +74,18 @@ class Altered(Counts):
     found_s: float = 0.0
     whole_s: float = 0.0
     closed: int = 0
+    unmade: int = 0
     opened: int = 0
     wrong: list[str] = []
+
+    def met(self, tallies: Iterable[Tally], found_s: float, whole_s: float) -> None:
+        """Count a round: the traffic that it touched, and how long it lasted."""
+        self.rounds += 1
+        self.found_s, self.whole_s = max(self.found_s, found_s), max(self.whole_s, whole_s)
+        for tally in tallies:
+            self.closed += tally.lost
+            self.unmade += tally.tried - tally.made
+            self.opened += tally.arrived
 
     def say(self, what: str) -> None:
         """Note that something is wrong."""

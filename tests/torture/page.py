@@ -40,12 +40,13 @@ configured. **Found** is the longest until an event said what was found, **whole
 of the model again and the web pod was reached. Meanwhile flows go on between pods that it does not concern:
 **sent** to **arrived** count those, and what everybody sends for a while once it is mended. (Cells, atoms,
 generation and gateway concern everybody: there only what comes afterwards is counted so.) **Closed** are
-packets that were lost until then on the ways that the alteration touches, **opened** those that passed where
-it opens one.
+packets that were lost until then on the ways that the alteration touches, **unmade** new flows there that had
+no answer, **opened** packets that passed where it opens a way. Where all three are 0, it was mended before
+anybody met it, or nothing on its way asks for what was altered.
 """
 OUTSIDE_COLUMNS = (
     "| Altered | Rounds | Found, s | Whole, s | Sent | Lost | Tried | Made | Forbidden | Arrived "
-    "| Closed | Opened |"
+    "| Closed | Unmade | Opened |"
 )
 POINTS = """
 ## Fault points
@@ -81,6 +82,7 @@ def outside(altered: list[Altered]) -> Iterator[str]:
             one.forbidden,
             one.arrived,
             one.closed,
+            one.unmade,
             one.opened,
         )
         times = f"{one.rounds} | {one.found_s:.1f} | {one.whole_s:.1f}"

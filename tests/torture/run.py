@@ -82,10 +82,10 @@ def table(report: Report) -> Iterator[Table]:
         made.add_row(one.fault, *map(str, cells), style="" if one.fine else "bold red")
     yield made
     columns = ("rounds", "found in s", "whole in s", "sent", "lost", "tried", "made", "forbidden", "arrived")
-    outside = Table(Column("altered from outside"), *columns, "closed", "opened")
+    outside = Table(Column("altered from outside"), *columns, "closed", "unmade", "opened")
     for row in report.altered:
         cells = (row.rounds, round(row.found_s, 1), round(row.whole_s, 1), row.sent, row.lost, row.tried)
-        cells += (row.made, row.forbidden, row.arrived, row.closed, row.opened)
+        cells += (row.made, row.forbidden, row.arrived, row.closed, row.unmade, row.opened)
         outside.add_row(row.what, *map(str, cells), style="" if row.fine else "bold red")
     yield outside
     repeated = Table("repeated", "rounds", "passed", "failed")
