@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cloche.datapath import bpf, devices, links, namespaces
 from e2e.agent_lab import endpoint
-from e2e.altered_tables import Running
+from e2e.altered_world import Running
 
 
 def web_link(up: Running) -> Path:

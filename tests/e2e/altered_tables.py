@@ -2,120 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
 
-from cloche.agent.client import Client
-from cloche.datapath import encode, namespaces
+from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
-from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
-from cloche.datapath.pins import Maps, opened_maps, pin_directory
+from cloche.datapath.layout import CONFIG_OFFSETS, HEAD_SIZE, NODE_SLOTS, EndpointState
+from cloche.datapath.prefixes import Entries, standing
 from cloche.datapath.readback import read_back
-from cloche.model.address import parse_address, parse_block
-from cloche.tables.schema import (
-    NUMBER_BITS,
-    SLOT_TCP,
-    SLOT_UDP,
-    AddressKey,
-    EndpointEntry,
-    MemberKey,
-    PrefixKey,
-    ServiceEntry,
-    ServiceKey,
-)
-from e2e.agent_lab import Instance, addresses, endpoint, ingress_from, pod, policy, replace
+from cloche.datapath.tree import Walk
+from cloche.tables.schema import NUMBER_BITS, SLOT_TCP, SLOT_UDP
+from e2e.agent_lab import endpoint
+from e2e.altered_world import FAR, NEAR, PORTS, Running, endpoint_entry, members, near, services
 
-PORTS = (80, 7000)
-"""What the web pod may be reached at."""
-NEAR, FAR = "192.0.2.0/28", "192.0.2.64/28"
-"""Beyond the machine: what the envoy may reach, and what he may not."""
-SERVICE = f"""---
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: default}}
-spec:
-  selector: {{name: web}}
-  ports: [{{name: t, port: {PORTS[1]}, protocol: TCP}}, {{name: u, port: {PORTS[1]}, protocol: UDP}}]
-"""
-ENVOY = policy(
-    "envoy",
-    "{podSelector: {matchLabels: {name: envoy}}, policyTypes: [Egress], "
-    f"egress: [{{to: [{{ipBlock: {{cidr: {NEAR}}}}}]}}]}}",
-)
-WORLD = pod("web") + pod("friend") + pod("stranger") + ingress_from("lid", "web", "friend")
-WORLD += SERVICE + pod("envoy") + ENVOY
-
-
-class Running(NamedTuple):
-    """A sandbox, a connection to its agent, the maps it has pinned, and the web pod's IPv4 address."""
-
-    instance: Instance
-    client: Client
-    maps: Maps
-    web: str
-
-    def on_host(self, function: Callable[[], object]) -> None:
-        """Do something in the machine's network namespace."""
-        namespaces.call_in(self.instance.host, function)
-
-    def command(self, *words: str) -> None:
-        """Run a command in the machine's network namespace."""
-        self.on_host(lambda: subprocess.run(words, check=True, capture_output=True))
-
-    def pin(self, *parts: str) -> Path:
-        """Where something of the instance is pinned."""
-        return pin_directory(self.instance.config.instance).joinpath(*parts)
-
-    def key(self, name: str) -> AddressKey:
-        """The key of a pod's IPv4 address in the addresses map."""
-        wanted = parse_address(addresses(self.client, name)[0])
-        return next(key for key in read_back(self.maps).addresses if key.address == wanted)
-
-    def set_of_web(self) -> tuple[int, int]:
-        """The active generation, and the number of the web pod's ingress set in it."""
-        tables = read_back(self.maps)
-        entry = tables.endpoints[endpoint(self.client, "web").number]
-        return tables.generation, entry.ingress.at(tables.generation)
-
-
-def endpoint_entry(up: Running) -> EndpointEntry:
-    """The web pod's entry of the endpoints map."""
-    return read_back(up.maps).endpoints[endpoint(up.client, "web").number]
-
-
-def near(up: Running) -> PrefixKey:
-    """The key of the block that the envoy may reach."""
-    wanted = parse_block(NEAR)
-    return next(key for key in read_back(up.maps).prefixes if key.block == wanted)
-
-
-def services(up: Running) -> dict[ServiceKey, ServiceEntry]:
-    """The web pod's service in the services map: an entry for each of its ports and addresses."""
-    shown = next(one for one in up.client.services() if one.service == "default/web")
-    wanted = {parse_address(address) for address in shown.addresses}
-    return {key: entry for key, entry in read_back(up.maps).services.items() if key.address in wanted}
-
-
-def members(up: Running) -> list[MemberKey]:
-    """The keys of the web pod as a backend in the members map."""
-    numbers = {entry.number for entry in services(up).values()}
-    return [key for key in read_back(up.maps).members if key.service in numbers]
-
-
-@contextmanager
-def running(instance: Instance, more: str = "") -> Iterator[Running]:
-    """The instance with ``WORLD``, and more, until the end of the test."""
-    with instance.start() as client:
-        replace(client, WORLD + more)
-        maps = opened_maps(pin_directory(instance.config.instance))
-        assert maps is not None
-        try:
-            yield Running(instance, client, maps, addresses(client, "web")[0])
-        finally:
-            maps.close()
+BLOCK = 0xFFFFF
+"""The part of a slot that is its block."""
+APART = 4
+"""Slots from ``NEAR`` to ``FAR``."""
 
 
 def alter_address(up: Running) -> str:
@@ -144,6 +46,16 @@ def alter_cells(up: Running) -> str:
     tables, arrays = read_back(up.maps), Arrays(up.maps)
     for row in {word.at(generation) for (of, _), word in tables.rows.items() if of == number} - {0}:
         arrays.cells.write(row, 0, [1 for _ in tables.cells[row]])
+    return "of the map cells was altered"
+
+
+def alter_heads(up: Running) -> str:
+    """The heads of the rows of the web pod's set say that every cell allows."""
+    generation, number = up.set_of_web()
+    heads = up.maps.heads.mapped().cast("Q")
+    rows = {word.at(generation) for (of, _), word in read_back(up.maps).rows.items() if of == number} - {0}
+    for row in rows:
+        heads[row * HEAD_SIZE // 8], heads[row * HEAD_SIZE // 8 + 1] = 0, 1
     return "of the map cells was altered"
 
 
@@ -181,27 +93,34 @@ def remove_link(up: Running) -> str:
     return f"the entry {index} of the map links was removed"
 
 
+def slot(up: Running) -> int:
+    """Where the block that the envoy may reach stands in the tree: the index of its only slot."""
+    number = standing(up.maps).numbers[near(up)]
+    visits = Walk(up.maps.prefix_nodes.mapped().cast("Q"))
+    places = ((visit, place) for visit in visits for place in range(NODE_SLOTS))
+    return next(v.number * NODE_SLOTS + place for v, place in places if v.slots[place] & BLOCK == number)
+
+
 def remove_prefix(up: Running) -> str:
-    """The block that the envoy may reach goes."""
-    key = near(up)
-    up.maps.prefixes.remove(encode.HASHES["prefixes"].key(key))
-    return f"the entry {NEAR} of network {key.network} of the map prefixes was removed"
+    """The block that the envoy may reach goes from the tree."""
+    nodes, at = up.maps.prefix_nodes.mapped().cast("Q"), slot(up)
+    nodes[at] ^= nodes[at] & BLOCK
+    return f"the entry {NEAR} of network {near(up).network} of the map prefixes was removed"
 
 
 def alter_prefix(up: Running) -> str:
     """The block that the envoy may reach has the class of an address that he may not."""
-    key, tables, codec = near(up), read_back(up.maps), encode.HASHES["prefixes"]
+    key, tables = near(up), read_back(up.maps)
     entry = tables.prefixes[key]._replace(class_=tables.addresses[up.key("stranger")].class_)
-    up.maps.prefixes.put(codec.key(key), codec.value(entry))
-    return "of the map prefixes was altered"
+    Entries(up.maps).write(standing(up.maps).numbers[key], key, entry)
+    return f"the entry {NEAR} of network {key.network} of the map prefixes was altered"
 
 
 def add_prefix(up: Running) -> str:
-    """A block that the envoy may not reach has the class of the one that he may."""
-    key, codec = near(up), encode.HASHES["prefixes"]
-    entry = read_back(up.maps).prefixes[key]
-    up.maps.prefixes.put(codec.key(key._replace(block=parse_block(FAR))), codec.value(entry))
-    return f"the entry {FAR} of network {key.network} of the map prefixes was added"
+    """A block that the envoy may not reach is the one that he may."""
+    nodes, at = up.maps.prefix_nodes.mapped().cast("Q"), slot(up)
+    nodes[at + APART] |= nodes[at] & BLOCK
+    return f"the entry {FAR} of network {near(up).network} of the map prefixes was added"
 
 
 def alter_set(up: Running) -> str:
@@ -282,6 +201,7 @@ TABLES: tuple[Callable[[Running], str], ...] = (
     alter_prefix,
     add_prefix,
     alter_cells,
+    alter_heads,
     alter_rows,
     alter_atoms,
     alter_set,

@@ -11,7 +11,8 @@ from cloche.agent.client import Client
 from cloche.config import Loader
 from e2e.agent_lab import Line, Machine, addresses, machine, pod, replace, wait_for
 from e2e.altered_devices import DEVICES, remove_filter
-from e2e.altered_tables import TABLES, WORLD, Running, alter_cells, running
+from e2e.altered_tables import TABLES, alter_cells
+from e2e.altered_world import WORLD, Running, running
 
 SOON = 30.0
 TRIES = 20

@@ -19,17 +19,16 @@ from cloche.agent.client import Client
 from cloche.datapath import bpf, links, namespaces
 from e2e.agent_lab import Instance, Machine, addresses, ingress_from, pod, wait_for
 from e2e.altered_tables import (
-    SERVICE,
-    Running,
     add_prefix,
     alter_address,
     alter_atoms,
     alter_cells,
     alter_configuration,
+    alter_heads,
     forget_generation,
-    running,
     unprotect,
 )
+from e2e.altered_world import SERVICE, Running, running
 from torture.census import left_over, settled
 from torture.outcome import Altered
 from torture.running import DEAF, differences, ends, flowing, name_of, ways
@@ -45,9 +44,15 @@ ELSEWHERE = (
     + ingress_from("calm", "calm", "peer")
     + SERVICE.replace("web", "calm")
 )
-OPENS: tuple[Alteration, ...] = (alter_address, alter_cells, unprotect, add_prefix)
+OPENS: tuple[Alteration, ...] = (alter_address, alter_cells, alter_heads, unprotect, add_prefix)
 """Those that let something through which may not pass, until they are mended."""
-EVERYBODY: tuple[Alteration, ...] = (alter_cells, alter_atoms, forget_generation, alter_configuration)
+EVERYBODY: tuple[Alteration, ...] = (
+    alter_cells,
+    alter_heads,
+    alter_atoms,
+    forget_generation,
+    alter_configuration,
+)
 """Those that touch every way; sets that decide alike have the same cells."""
 SOON_SECONDS = 30.0
 LEAD_SECONDS, AFTER_SECONDS, LATE_SECONDS = 0.4, 0.6, 0.3
