@@ -246,7 +246,7 @@ class Traffic:
     def _knock(self, index: int, way: Way) -> None:
         """A SYN that may not arrive; whoever connects says who he is."""
         one = opened(way.source, family(way.address), socket.SOCK_STREAM)
-        if one.connect_ex((way.address, PORT)) != errno.EINPROGRESS:  # nothing leads there
+        if one.connect_ex((way.address, PORT)) not in (0, errno.EINPROGRESS):  # nothing leads there
             one.close()
             return
         raw = self.forbidden(index)
