@@ -32,7 +32,7 @@ kernel-6.1: ## the same by Debian 12's own kernel, booted in qemu (root, long wh
 upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)
 	CLOCHE_FULL=1 $(PYTHON) -m pytest tests/e2e/test_agent_upgrade.py
 
-torture: ## every fault, many rounds, under counted traffic: kills, upgrades, crowds, full tables (root, a quarter of an hour and more)
+torture: ## every fault, many rounds, under counted traffic: kills, upgrades, crowds, full tables, disk, store, alterations (root, some 25 minutes)
 	$(PYTHON) tests/torture/run.py --rounds $${ROUNDS:-4}
 
 branches: ## which branches of the C program the attacks and kernel tests take (root, minutes)

@@ -57,10 +57,11 @@ def effect(on: On) -> Iterator[str]:
     yield "| Stage | p50 | p99 |\n|---|---|---|"
     yield from (f"| {_stage(stage)} | {stage.p50:.1f} | {stage.p99:.1f} |" for stage in made.stages)
     yield (
-        "\nOnly the changed policy is read anew; 10 ms before the flip are replay's, while a grace period "
-        "passes (`--replay-ms`). A port that no rule had before cuts the ports anew, and the worker looks at "
-        "every one of the thousands of different rows in Python: what takes longest would become cheaper by "
-        "rows that are kept as arrays, or by a new port's cell that is read through the one it was cut from."
+        "\nOnly the changed policy is read anew, and what is the very same as before is not compared. Replay "
+        "asks for 10 ms before the flip (`--replay-ms`), from when the change is compiled; the grace period "
+        "is waited for behind the flip. A port that no rule had before cuts the ports anew: rows get a cell "
+        "for it beside what counts (thousands of writes when there are more atoms than ever, else hardly "
+        "any), and the worker brings what it knows of them to the new cut when the change is in force."
     )
 
 
@@ -68,7 +69,7 @@ STAGES = {
     "build": "reading manifests, finding what differs",
     "attach": "attaching endpoints",
     "compile": "compiling, and telling the agent",
-    "write": "writing beside what counts; a grace period",
+    "write": "writing beside what counts",
     "replay": "replay beyond that, and the flip",
 }
 
@@ -96,14 +97,10 @@ def services(on: On) -> Iterator[str]:
         yield f"| {line.services:,} | {asked} | {shown(line.p50)} | {shown(line.p99)} | {ratios} |"
     yield (
         "\nThe instructions are the same; with 30 000 services of which one is asked for, so is the "
-        "time. The rest "
-        "is waiting for memory that is in no cache: the service's address, its entry and its backend "
-        "are in three "
-        "maps, each with a bucket, an element and pages of its own. One look-up less (the number of "
-        "the service "
-        "in the entry of its address, and services in an array by number) and the first backends "
-        "beside the "
-        "entry would take most of it away."
+        "time. The rest is waiting for memory that is in no cache: the service's front, one place of "
+        "128 bytes with its entry and its first backends, and the page table's entry for it "
+        "([how](design/fronts.md)). It is waited for together with the look-up of the flow, which misses "
+        "the caches with one service too."
     )
 
 

@@ -3,7 +3,7 @@
 #include "answers.h"
 #include "fragments.h"
 #include "icmp.h"
-#include "quick.h"
+#include "quick_services.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
 
@@ -27,15 +27,31 @@ INLINE int finish(struct __sk_buff *skb, struct packet *p, const struct config *
 	return deliver(skb, p, settings);
 }
 
-/* Fragments, ICMP errors, services, flows and policy; addresses are known to be in order. */
+/* Whose the destination is; only the gateway's own address is nowhere to go. */
+INLINE int look_up_destination(struct packet *p)
+{
+	look_up(p, &p->destination);
+	if (p->destination.endpoint)
+		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
+	if (unlikely(!p->destination.endpoint && (p->destination.flags & (ADDRESS_HOST | ADDRESS_SERVICE | ADDRESS_GATEWAY)) == ADDRESS_GATEWAY))
+		return deny(p, REASON_LINK_LOCAL);
+	return GO_ON;
+}
+
+/* Services that have fronts, then fragments, ICMP errors, other services, flows and policy; what kind of address it is
+ * for has been checked. */
 INLINE int carry(struct __sk_buff *skb, struct packet *p, const struct config *settings)
 {
+	if (likely(p->part == PART_WHOLE) && has_ports(p->protocol) && carry_to_service(0) != NO_FRONT)
+		return DECIDED;
+	if (look_up_destination(p))
+		return DECIDED;
 	if (unlikely(p->part != PART_WHOLE) && fragment())
 		return DECIDED;
 	if (unlikely(is_icmp_error(p)))
 		return icmp_error(skb);
 	if (is_service(&p->destination))
-		return carry_to_service();
+		return carry_to_service(1);
 	stand_for(&p->source, &p->destination);
 	stand_for(&p->destination, &p->source);
 	p->chosen.hairpin = (p->source.flags | p->destination.flags) & ADDRESS_HAIRPIN;
@@ -51,19 +67,12 @@ INLINE int parse(struct __sk_buff *skb, struct packet *p, __u16 ethertype)
 	return parse_all(skb);
 }
 
-/* Where a packet may go at all; p->destination is looked up for what follows. */
+/* Where a packet may go at all. */
 INLINE int check_destination(struct packet *p)
 {
 	__u32 reason = destination_kind_reason(p);
 
-	if (unlikely(reason))
-		return deny(p, reason);
-	look_up(p, &p->destination);
-	if (p->destination.endpoint)
-		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
-	if (unlikely(!p->destination.endpoint && (p->destination.flags & (ADDRESS_HOST | ADDRESS_SERVICE | ADDRESS_GATEWAY)) == ADDRESS_GATEWAY))
-		return deny(p, REASON_LINK_LOCAL);
-	return GO_ON;
+	return unlikely(reason) ? deny(p, reason) : GO_ON;
 }
 
 /* What an endpoint may send as its own. */
@@ -180,6 +189,8 @@ SEC("tc") int from_endpoint(struct __sk_buff *skb)
 	if (is_waiting())
 		return PASS_ON;
 	action = quick_packet(skb);
+	if (action == MAY_BE_SERVED)
+		action = quick_to_service(skb);
 	if (likely(action != NOT_QUICK))
 		return action;
 	settings = this_config();

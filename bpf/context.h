@@ -19,14 +19,16 @@
 
 #define ETHERNET_LENGTH 14
 #define NEITHER_DIRECTION 2
+#define HASH_MULTIPLIER 0x9E3779B97F4A7C15ull
 
 enum entry { ENTRY_ENDPOINT, ENTRY_HOST, ENTRY_STACK };
 
 /* What part of a datagram a packet is. */
 enum part { PART_WHOLE, PART_FIRST, PART_LATER };
 
-/* What a stage says: go on with the next one, or the packet's answer is there. */
-enum next { GO_ON, DECIDED };
+/* What a stage says: go on with the next one, or the packet's answer is there; or that a service, if it is for one, has
+ * no front. */
+enum next { GO_ON, DECIDED, NO_FRONT };
 
 /* One end of a packet, as this host knows it. */
 struct end {
@@ -75,6 +77,10 @@ struct chosen {
 	__u32 affinity_seconds;
 	__u32 backend;            /* index in backends + 1, 0 when kept from before */
 	__u32 hairpin;            /* it is the sender itself */
+	__u32 first;              /* its backends, in backends */
+	__u32 count;
+	__u32 front;              /* index in fronts of what this is from, */
+	__u64 front_word;         /* and its word; 0: it is from services */
 };
 
 /* The packet that an ICMP error quotes: who sent it to whom, and where its headers begin. */
@@ -263,12 +269,12 @@ INLINE void begin(struct packet *p, const struct config *settings)
 	p->asked.direction = NEITHER_DIRECTION;
 	p->asked.judged = 0;
 	p->chosen.named = 0;
+	p->chosen.front_word = 0;
 	p->chosen.backend = 0;
 	p->chosen.hairpin = 0;
 	p->live = 0;
 }
 
-#define HASH_MULTIPLIER 0x9E3779B97F4A7C15ull
 #define LAST_BYTE (0xffull << 56)
 
 INLINE __u64 hash_step(__u64 hash, __u64 word)
@@ -328,6 +334,16 @@ INLINE void stand_for(struct end *reserved, const struct end *other)
 {
 	if (reserved->flags & ADDRESS_HAIRPIN && !reserved->endpoint)
 		reserved->incarnation = other->incarnation;
+}
+
+/* What addresses says of a service's address. */
+INLINE void be_service(struct end *end)
+{
+	end->endpoint = 0;
+	end->incarnation = 0;
+	end->class_ = 0;
+	end->flags = ADDRESS_SERVICE;
+	end->looked_up = 1;
 }
 
 /* True for a service's address that is no endpoint's and not the host's own. */

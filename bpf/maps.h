@@ -9,6 +9,8 @@
 
 /* rows is indexed set * max_classes + class. */
 const volatile __u32 max_classes = 4096;
+/* How many places fronts has. */
+const volatile __u32 front_places = 131072;
 /* The network of what comes in from the uplinks. */
 const volatile __u32 uplink_network = 1;
 
@@ -60,6 +62,8 @@ ARRAY_MAP(sets, struct set, 512, BPF_F_MMAPABLE);
 KEYED_MAP(names, BPF_MAP_TYPE_HASH, struct name_key, struct name_entry, 4096, BPF_F_NO_PREALLOC);
 KEYED_MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service, 65536, BPF_F_NO_PREALLOC);
 ARRAY_MAP(backends, struct backend, 262144, BPF_F_MMAPABLE);
+ARRAY_MAP(fronts, struct front, 131072, BPF_F_MMAPABLE);
+ARRAY_MAP(front_blocks, __u64, 1 << FRONT_BLOCK_BITS, BPF_F_MMAPABLE);
 KEYED_MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 262144, BPF_F_NO_PREALLOC);
 KEYED_MAP(affinity, BPF_MAP_TYPE_LRU_HASH, struct affinity_key, struct affinity, 65536, 0);
 KEYED_MAP(flows, BPF_MAP_TYPE_HASH, struct flow_key, struct flow, 262144, 0);

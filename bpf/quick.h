@@ -7,10 +7,13 @@
 #define CLOCHE_QUICK_H
 
 #include "forward.h"
+#include "fronts.h"
+#include "hints.h"
 
 #define TCP_HEADER 20
 
 #define NOT_QUICK 0x7fff       /* no program's action */
+#define MAY_BE_SERVED 0x7ffe   /* nor is this: the packet may be for a service */
 
 /* What is read of a packet. On the stack, as the less memory is touched the better. */
 struct glance {
@@ -22,48 +25,6 @@ struct glance {
 	__u32 ipv6;
 	struct mover by;
 };
-
-INLINE __u32 link_hint(__u32 ifindex)
-{
-	return ifindex & (HINTS - 1);
-}
-
-INLINE __u32 address_hint(__u32 network, const __u64 *address)
-{
-	__u64 mixed = (address[0] ^ address[1] ^ network) * HASH_MULTIPLIER;
-
-	return HINTS + (mixed >> (64 - HINT_BITS));
-}
-
-/* Keeps in mind whose a link or an address is. */
-INLINE void leave_hint(__u32 index, __u32 number)
-{
-	__u32 *hint = bpf_map_lookup_elem(&hints, &index);
-
-	if (hint && READ_ONCE(*hint) != number)
-		WRITE_ONCE(*hint, number);
-}
-
-/* The endpoint that a hint names, if it is open; else NULL. It may be another than the one that is looked for. */
-INLINE struct endpoint *hinted(__u32 index, __u32 *number)
-{
-	__u32 *hint = bpf_map_lookup_elem(&hints, &index);
-	struct endpoint *endpoint;
-
-	if (!hint)
-		return 0;
-	*number = READ_ONCE(*hint);
-	endpoint = bpf_map_lookup_elem(&endpoints, number);
-	return endpoint && READ_ONCE(endpoint->state) == ENDPOINT_OPEN ? endpoint : 0;
-}
-
-/* The open endpoint on a link, as far as hints know. */
-INLINE struct endpoint *hinted_sender(__u32 ifindex, __u32 *number)
-{
-	struct endpoint *sender = hinted(link_hint(ifindex), number);
-
-	return sender && sender->ifindex == ifindex ? sender : 0;
-}
 
 /* Reads with no check less than parse_quick; false for what is for the long way. */
 INLINE int take_glance(struct __sk_buff *skb, struct glance *seen)
@@ -164,8 +125,7 @@ INLINE int track_quick(struct mover by, struct flow *flow, const struct config *
 	__u32 after;
 	__u8 next;
 
-	if (!is_live(flow, now, settings) ||
-	    flow->flags & (FLOW_TRANSLATED | FLOW_STACK | FLOW_HAIRPIN | FLOW_HOST))
+	if (!is_live(flow, now, settings) || flow->flags & (FLOW_STACK | FLOW_HAIRPIN | FLOW_HOST))
 		return 0;
 	if (READ_ONCE(flow->generation) != READ_ONCE(settings->generation))
 		return 0;
@@ -179,47 +139,112 @@ INLINE int track_quick(struct mover by, struct flow *flow, const struct config *
 	return 1;
 }
 
-/* The program's action when the packet is on its way, else NOT_QUICK. A function of its own for its stack's sake. */
-STAGE int quick_packet(struct __sk_buff *skb)
+/* The open endpoint that a packet is from, if its MAC and source are its own first ones. */
+INLINE struct endpoint *quick_sender(struct __sk_buff *skb, const struct glance *seen, __u32 *number)
 {
-	struct config *settings = this_config();
-	struct endpoint *sender, *receiver;
-	struct ethhdr *ethernet;
-	struct glance seen;
-	struct flow_key key;
-	struct flow *flow;
-	__u32 number;
+	struct endpoint *sender = hinted_sender(skb->ifindex, number);
+	struct ethhdr *ethernet = (void *)(long)skb->data;
 
-	if (!settings || has_old_flows || settings->flags & CONFIG_QUICK_OFF || !take_glance(skb, &seen) || seen.hops <= 1)
-		return NOT_QUICK;
-	sender = hinted_sender(skb->ifindex, &number);
-	if (!sender)
-		return NOT_QUICK;
-	ethernet = (void *)(long)skb->data;
-	if ((void *)(ethernet + 1) > (void *)(long)skb->data_end || !same6(ethernet->h_source, sender->mac) ||
-	    !same16(seen.source, seen.ipv6 ? sender->address6 : sender->address4))
-		return NOT_QUICK;
-	/* Whether it has the address is known by the flow, whose key has its incarnation. */
-	receiver = hinted(address_hint(sender->network, seen.destination), &number);
-	if (!receiver)
-		return NOT_QUICK;
-	/* Only then, as it lies apart. */
-	if (receiver->mtu && seen.extent.headers + seen.extent.rest > receiver->mtu) {
-		seen.extent.segment = skb->gso_size;
-		if (is_longer(seen.extent, receiver->mtu))
-			return NOT_QUICK;
-	}
-	make_quick_key(&key, &seen, sender, receiver);
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (!flow || !track_quick(seen.by, flow, settings))
-		return NOT_QUICK;
+	if (!sender || (void *)(ethernet + 1) > (void *)(long)skb->data_end ||
+	    !same6(ethernet->h_source, sender->mac) ||
+	    !same16(seen->source, seen->ipv6 ? sender->address6 : sender->address4))
+		return 0;
+	return sender;
+}
+
+/* Larger than the receiver's link takes. Asked only when it is found, as it lies apart. */
+INLINE int is_wide(struct __sk_buff *skb, struct glance *seen, const struct endpoint *receiver)
+{
+	if (!receiver->mtu || seen->extent.headers + seen->extent.rest <= receiver->mtu)
+		return 0;
+	seen->extent.segment = skb->gso_size;
+	return is_longer(seen->extent, receiver->mtu);
+}
+
+/* What rewrite() has to know: the packet as it came, and to go as it came. */
+INLINE void be_seen(struct packet *p, const struct glance *seen)
+{
+	p->ipv6 = seen->ipv6;
+	p->protocol = seen->by.protocol;
+	p->part = PART_WHOLE;
+	p->l4 = ETHERNET_LENGTH + seen->extent.headers;
+	copy16(p->wire.source, seen->source);
+	copy16(p->wire.destination, seen->destination);
+	p->wire.source_port = swap16((__u16)seen->ports);
+	p->wire.destination_port = swap16(seen->ports >> 16);
+	p->out = p->wire;
+}
+
+/* The end of a packet that has gone all the short way. */
+INLINE int send_quick(struct __sk_buff *skb, __u32 ipv6, const struct endpoint *receiver, __u32 number)
+{
 	count_reason(REASON_NONE);
 	skb->cb[0] = VERDICT_ALLOW | DELIVER_ENDPOINT << 16 | NEITHER_DIRECTION << 24;
 	skb->cb[1] = 0;
 	skb->cb[2] = number << 16;
 	skb->cb[3] = 0;
 	skb->cb[4] = 0;
-	return to_endpoint(skb, seen.ipv6, receiver, 1);
+	return to_endpoint(skb, ipv6, receiver, 1);
+}
+
+/* As finish() ends a packet that cannot be rewritten. */
+INLINE int drop_quick(struct __sk_buff *skb)
+{
+	count_reason(REASON_INTERNAL);
+	skb->cb[0] = VERDICT_DENY | REASON_INTERNAL << 8 | DELIVER_NOWHERE << 16 | NEITHER_DIRECTION << 24;
+	skb->cb[1] = 0;
+	skb->cb[2] = 0;
+	skb->cb[3] = 0;
+	skb->cb[4] = 0;
+	return TC_ACT_SHOT;
+}
+
+/* A backend's reply gets its service's address back as source. */
+INLINE int reply_quick(struct __sk_buff *skb, const struct glance *seen, const struct flow *flow)
+{
+	struct packet *p = this_packet();
+
+	if (!p)
+		return DECIDED;
+	be_seen(p, seen);
+	copy16(p->out.source, flow->service_address);
+	p->out.source_port = flow->service_port;
+	return rewrite(skb);
+}
+
+/* The program's action when the packet is on its way, else one that is none. A function of its own for its stack's sake. */
+STAGE int quick_packet(struct __sk_buff *skb)
+{
+	struct config *settings = this_config();
+	struct endpoint *sender, *receiver;
+	struct glance seen;
+	struct flow_key key;
+	struct flow *flow = 0;
+	__u32 number;
+
+	if (!settings || has_old_flows || settings->flags & CONFIG_QUICK_OFF || !take_glance(skb, &seen) || seen.hops <= 1)
+		return NOT_QUICK;
+	sender = quick_sender(skb, &seen, &number);
+	if (!sender)
+		return NOT_QUICK;
+	/* Whether it has the address is known by the flow, whose key has its incarnation. */
+	receiver = hinted(address_hint(sender->network, seen.destination), &number);
+	if (receiver) {
+		make_quick_key(&key, &seen, sender, receiver);
+		flow = bpf_map_lookup_elem(&flows, &key);
+	}
+	if (!flow)
+		return may_have_front(sender->network, seen.destination) ? MAY_BE_SERVED : NOT_QUICK;
+	if (is_wide(skb, &seen, receiver))
+		return NOT_QUICK;
+	/* To a backend directly is not for its service's flow; from there it is a reply. */
+	if (flow->flags & FLOW_TRANSLATED && (flow->flags & FLOW_FRONT_HIGH ? 0 : 1) != seen.by.low)
+		return NOT_QUICK;
+	if (!track_quick(seen.by, flow, settings))
+		return NOT_QUICK;
+	if (flow->flags & FLOW_TRANSLATED && reply_quick(skb, &seen, flow))
+		return drop_quick(skb);
+	return send_quick(skb, seen.ipv6, receiver, number);
 }
 
 #endif

@@ -4,6 +4,8 @@
 #define CLOCHE_SERVICES_H
 
 #include "flows.h"
+#include "fronts.h"
+#include "hints.h"
 
 /* Which of "count" backends a packet goes to, as the client wrote it. */
 INLINE __u32 choose(const struct packet *p, const struct config *settings, __u32 count)
@@ -30,6 +32,8 @@ INLINE void turn_to_backend(struct packet *p, const struct config *settings)
 	copy16(p->destination.address, p->member.address);
 	p->destination.port = p->member.port;
 	look_up(p, &p->destination);
+	if (p->destination.endpoint)
+		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
 	p->chosen.hairpin = p->source.endpoint && p->source.endpoint == p->destination.endpoint;
 	if (p->chosen.hairpin) {
 		p->source.flags = ADDRESS_HAIRPIN;
@@ -87,12 +91,12 @@ INLINE int take_last(struct packet *p)
 	return bpf_map_lookup_elem(&members, &p->member) != 0;
 }
 
-INLINE int choose_backend(struct packet *p, const struct config *settings, __u32 first, __u32 count)
+INLINE int choose_backend(struct packet *p, const struct config *settings)
 {
 	struct backend *backend;
-	__u32 index;
+	__u32 choice, index;
 
-	if (!count) {
+	if (!p->chosen.count) {
 		deny(p, REASON_NO_BACKEND);
 		p->rewritten = 0;
 		/* A reset is never answered (RFC 9293, 3.5.2). */
@@ -101,12 +105,15 @@ INLINE int choose_backend(struct packet *p, const struct config *settings, __u32
 		return DECIDED;
 	}
 	if (!take_last(p)) {
-		index = first + choose(p, settings, count);
-		backend = bpf_map_lookup_elem(&backends, &index);
-		if (!backend)
-			return deny(p, REASON_INTERNAL);
-		copy16(p->member.address, backend->address);
-		p->member.port = backend->port;
+		choice = choose(p, settings, p->chosen.count);
+		index = p->chosen.first + choice;
+		if (!take_near(p, choice)) {
+			backend = bpf_map_lookup_elem(&backends, &index);
+			if (!backend)
+				return deny(p, REASON_INTERNAL);
+			copy16(p->member.address, backend->address);
+			p->member.port = backend->port;
+		}
 		p->chosen.backend = index + 1;
 	}
 	turn_to_backend(p, settings);
@@ -123,19 +130,25 @@ INLINE int clashes(struct packet *p, const struct config *settings, const struct
 	       flow->service_port != p->wire.destination_port;
 }
 
-/* The translation of a live flow lives as that does, and learns the service's epoch. */
+/* The translation of a live flow lives as that does. */
+INLINE void keep_up(struct flow *known, __u8 age, __u64 seen_ns)
+{
+	if (known->age != age) {
+		known->age = age;
+		mark_open(known->slot, age == AGE_TCP_OPEN);
+	}
+	if (known->seen_ns != seen_ns)
+		known->seen_ns = seen_ns;
+}
+
+/* The translation of a live flow follows it, and learns the service's epoch. */
 INLINE int keep_translation(struct packet *p, const struct config *settings, struct flow *known)
 {
 	struct flow *flow;
 
 	if (known && known->service_port == p->out.destination_port &&
 	    same16(known->service_address, p->out.destination)) {
-		if (known->age != p->live_age) {
-			known->age = p->live_age;
-			mark_open(known->slot, p->live_age == AGE_TCP_OPEN);
-		}
-		if (known->seen_ns != p->live_seen)
-			known->seen_ns = p->live_seen;
+		keep_up(known, p->live_age, p->live_seen);
 		if (known->epoch != p->chosen.epoch || known->service != p->chosen.number) {
 			known->service = p->chosen.number;
 			known->epoch = p->chosen.epoch;
@@ -151,21 +164,11 @@ INLINE int keep_translation(struct packet *p, const struct config *settings, str
 	return remember_translation(p, settings);
 }
 
-/* A packet to a service's address. */
-STAGE int carry_to_service(void)
+/* Fills p->chosen with what services says. */
+INLINE int find_service(struct packet *p)
 {
-	struct packet *p = this_packet();
-	struct config *settings = this_config();
 	struct service *service;
-	struct flow *known, *flow;
-	__u32 first, count;
-	enum kept kept;
-	int next;
 
-	if (!p || !settings)
-		return DECIDED;
-	if (!has_ports(p->protocol))
-		return deny(p, REASON_NO_SERVICE);
 	p->service.network = p->network;
 	copy16(p->service.address, p->wire.destination);
 	p->service.port = p->wire.destination_port;
@@ -173,21 +176,47 @@ STAGE int carry_to_service(void)
 	p->service.pad = 0;
 	service = bpf_map_lookup_elem(&services, &p->service);
 	if (!service)
-		return deny(p, REASON_NO_SERVICE);
-	first = service->first;
-	count = service->count;
-	p->chosen.named = 1;
+		return 0;
 	p->chosen.number = service->number;
+	p->chosen.first = service->first;
+	p->chosen.count = service->count;
 	p->chosen.epoch = service->epoch;
 	p->chosen.affinity_seconds = service->affinity_seconds;
-	p->member.service = service->number;
-	p->member.pad = 0;
+	return 1;
+}
+
+/* A packet to a service's address, or to one that is not "looked_up" yet: NO_FRONT when it has to be. */
+STAGE int carry_to_service(__u32 looked_up)
+{
+	struct packet *p = this_packet();
+	struct config *settings = this_config();
+	struct flow *known, *flow;
+	enum kept kept;
+	int next;
+
+	if (!p || !settings)
+		return DECIDED;
+	if (!looked_up) {
+		if (!may_have_front(p->network, (const void *)p->wire.destination))
+			return NO_FRONT;
+		be_service(&p->destination);
+	} else if (!has_ports(p->protocol)) {
+		return deny(p, REASON_NO_SERVICE);
+	}
+	/* Before its front is looked at, and without need of it: both are waited for at once. */
 	p->client_is_low = make_key(&p->translation, p, &p->source, &p->destination, FLOW_TRANSLATION);
 	known = find_flow(p, &p->translation);
+	if (!looked_up && !find_front(p))
+		return NO_FRONT;
+	if (!read_front(p) && !find_service(p))
+		return deny(p, REASON_NO_SERVICE);
+	p->chosen.named = 1;
+	p->member.service = p->chosen.number;
+	p->member.pad = 0;
 	kept = keep_backend(p, settings, known);
 	if (kept == KEPT_GONE)
 		return deny(p, REASON_BACKEND_GONE);
-	if (kept == NOT_KEPT && choose_backend(p, settings, first, count))
+	if (kept == NOT_KEPT && choose_backend(p, settings))
 		return DECIDED;
 	flow = find_flow(p, &p->key);
 	if (clashes(p, settings, flow))

@@ -181,6 +181,39 @@ struct backend {
 	__u16 pad;
 	__u32 service;            /* number */
 };
+/* --- fronts: array; the entries of services once more, each with its first backends, so that a first packet waits for
+ * memory once. User space keeps them beside services; what is not found here is looked for there. One is in the first of
+ * FRONT_TRIES places, from that on which its network and address hash to, that is free. docs/design/fronts.md --- */
+#define FRONT_TRIES 8
+#define FRONT_BACKENDS 4
+enum front_state {
+	FRONT_EMPTY,              /* no front is in the places behind it that was looked for from before it */
+	FRONT_GONE,
+	FRONT_BUSY,               /* being written */
+	FRONT_HIDDEN,             /* its address is not the services' now */
+	FRONT_OPEN
+};
+#define FRONT_STATE(word) ((word) & 7)
+/* Two cache lines. */
+struct front {
+	__u64 word;               /* enum front_state | how often it was written << 3 */
+	__u8 address[16];
+	__u32 network;
+	__u16 port;
+	__u8 protocol;
+	__u8 pad;
+	__u32 number;             /* from here on as in struct service */
+	__u32 first;
+	__u32 count;
+	__u32 epoch;
+	__u32 affinity_seconds;
+	__u32 pad2;
+	__u16 ports[FRONT_BACKENDS];
+	__u8 addresses[FRONT_BACKENDS * 16];
+};
+/* --- front_blocks: array of u64; how many fronts there are for the addresses of each 256 that differ in the last
+ * byte alone, by a hash: where there is none, none is looked for --- */
+#define FRONT_BLOCK_BITS 12
 /* --- members: hash; is this (still) a backend of that service port? -> u32 1 --- */
 struct member_key {
 	__u32 service;

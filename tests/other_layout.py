@@ -12,7 +12,18 @@ sys.path.insert(0, str(ROOT / "tools"))
 
 from build_bpf import SOURCES, build  # noqa: E402
 
-WIDER = ("config", "endpoint", "address", "prefix", "set", "name_entry", "service", "backend", "affinity")
+WIDER = (
+    "config",
+    "endpoint",
+    "address",
+    "prefix",
+    "set",
+    "name_entry",
+    "service",
+    "backend",
+    "front",
+    "affinity",
+)
 WRITTEN = ("flow", "owner", "fragment", "event")
 
 

@@ -12,6 +12,8 @@ import pytest
 from cloche.agent.client import Client
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
+from cloche.datapath.fronts import Fronts
+from cloche.datapath.layout import FRONT_OFFSETS, FRONT_SIZE
 from cloche.datapath.pins import Maps, opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.model.address import Address, parse_address
@@ -141,6 +143,13 @@ def remove_backend(up: Running) -> str:
     return "service "
 
 
+def alter_front(up: Running) -> str:
+    """A service's front names another backend."""
+    at = Fronts(up.maps).used()[0] * FRONT_SIZE + FRONT_OFFSETS["addresses"]
+    up.maps.fronts.mapped()[at + 15] ^= 1
+    return "front of service "
+
+
 def open_without_sets(up: Running) -> str:
     """The web pod has no ingress set any more."""
     number = endpoint(up.client, "web").number
@@ -156,6 +165,7 @@ ALTERATIONS: tuple[Callable[[Running], str], ...] = (
     remove_address,
     add_link,
     remove_backend,
+    alter_front,
     open_without_sets,
 )
 

@@ -167,6 +167,24 @@ def test_damaged_store_is_said_and_the_datapath_kept(up: Running, file: str) -> 
     assert leftovers(up.instance) == []
 
 
+@pytest.mark.parametrize("file", ["ledger", "wanted"])
+def test_lost_store_is_said_and_the_datapath_kept(up: Running, file: str) -> None:
+    """A file of the store that is gone, or older than what the kernel has, is not taken for a new instance's:
+    the agent says which, nobody is detached, traffic is judged."""
+    path = up.instance.config.state / f"{file}.msgpack"
+    line = up.instance.dial("friend", up.web)
+    up.instance.kill()
+    path.unlink()
+    with up.instance.start() as client:
+        assert any(f"{file}.msgpack is gone" in problem for problem in client.status().problems)
+        with pytest.raises(AgentError, match=f"{file}.msgpack"):
+            client.apply(objects(pod("more")))
+        assert line.answers()
+        assert up.instance.reaches("friend", up.web)
+        assert not up.instance.reaches("stranger", up.web, timeout=0.5)
+    line.close()
+
+
 @LOADERS
 def test_strays_of_a_killed_agent_are_removed(up: Running) -> None:
     """A link and a namespace that nobody knows, as a kill in the middle leaves them, go at the next start."""

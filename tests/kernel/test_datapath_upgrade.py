@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from pods import OpenHost, addresses_of, connect, listen, talks
+from pods import SERVICES, OpenHost, addresses_of, connect, listen, service_writes, talks
 
 from cloche.config import Loader
 from cloche.datapath import Datapath, adoption, layouts, upgrade
@@ -15,6 +15,8 @@ from cloche.datapath.pins import Maps, pin_directory, pinned_maps
 from cloche.datapath.testrun import SMALL
 from cloche.errors import MachineError
 from cloche.model.reasons import Reason
+from cloche.model.topology import DEFAULT_NETWORK, TCP
+from cloche.tables.schema import ServiceKey
 from other_layout import other_layout
 
 
@@ -39,7 +41,10 @@ def test_everything_is_kept_up_and_down(instance: str, other: Path, loader: Load
     host.pod(2)
     listener = host.inside(2, lambda: listen(addresses_of(2)[0]))
     connection = host.inside(1, lambda: connect(addresses_of(2)[0]))
+    key = ServiceKey(DEFAULT_NETWORK, SERVICES[0], 80, TCP)
+    host.write(service_writes(key, 5, [(addresses_of(2)[0], 80)]))
     tables, config = host.datapath.read_back(), host.datapath.config()
+    assert tables.fronts
     flows = {key: (flow.opened_ns, flow.slot, flow.owner) for key, flow in host.datapath.flows()}
     passed = host.datapath.reasons()[Reason.NONE]
     host.datapath.close()
@@ -54,6 +59,26 @@ def test_everything_is_kept_up_and_down(instance: str, other: Path, loader: Load
     again.close()
     listener.close()
     connection.close()
+
+
+def test_fronts_are_made_where_there_were_none(instance: str) -> None:
+    """An instance of a version without fronts has them after the change, and its service is reached."""
+    host = OpenHost(instance)
+    host.pod(1)
+    host.pod(2)
+    backend = addresses_of(2)[0]
+    host.write(service_writes(ServiceKey(DEFAULT_NETWORK, SERVICES[0], 80, TCP), 5, [(backend, 8080)]))
+    fronts = host.datapath.read_back().fronts
+    host.datapath.close()
+    for name in ("fronts", "front_blocks"):
+        (pin_directory(instance) / "maps" / name).unlink()
+    again = Datapath.open(instance, SMALL)
+    assert again.read_back().fronts == fronts
+    again.close()
+    listener = host.inside(2, lambda: listen(backend, 8080))
+    connection = host.inside(1, lambda: connect(SERVICES[0]))
+    with listener, connection:
+        assert talks(listener, connection)
 
 
 def vars_of(tables: object) -> dict[str, object]:

@@ -9,6 +9,7 @@ ENTRANCE = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_entrance.py
 FLOWS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_flows.py")
 POLICY = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_policy.py")
 SERVICES = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_services.py")
+FRONTS = ("tests/kernel/test_program_fronts.py",)
 FRAGMENTS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_fragments.py")
 ERRORS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_icmp.py")
 CHECKSUMS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_checksums.py")
@@ -120,13 +121,19 @@ TRACKED = (
 SHORT = (
     ("a hint is taken for the truth", "bpf/quick.h", "key->high_incarnation = receiver->incarnation;",
      "key->high_incarnation = sender->incarnation + 1;"),
-    ("the short way leads to closed endpoints", "bpf/quick.h", "READ_ONCE(endpoint->state) == ENDPOINT_OPEN",
+    ("the short way leads to closed endpoints", "bpf/hints.h", "READ_ONCE(endpoint->state) == ENDPOINT_OPEN",
      "READ_ONCE(endpoint->state) != ENDPOINT_ABSENT"),
     ("the short way takes any source", "bpf/quick.h",
-     "!same16(seen.source, seen.ipv6 ? sender->address6 : sender->address4)", "!seen.source[1]"),
+     "!same16(seen->source, seen->ipv6 ? sender->address6 : sender->address4)", "!seen->source[1]"),
     ("the short way takes the last hop", "bpf/quick.h", "seen.hops <= 1", "seen.hops < 1"),
     ("the short way never judges again", "bpf/quick.h", "if (READ_ONCE(flow->generation) != READ_ONCE(settings->generation))",
      "if (READ_ONCE(flow->generation) > READ_ONCE(settings->generation))"),
+    ("the short way keeps an old list's backend", "bpf/quick_services.h",
+     " || known->epoch != p->chosen.epoch", ""),
+    ("the short way's replies come from the backend", "bpf/quick.h",
+     "copy16(p->out.source, flow->service_address);", ";"),
+    ("the short way takes who goes to a backend for its service's client", "bpf/quick.h",
+     "(flow->flags & FLOW_FRONT_HIGH ? 0 : 1) != seen.by.low", "0"),
     ("the short way is for DHCP servers too", "bpf/quick.h", "(seen->ipv6 ? swap16(547) : swap16(67))",
      "(seen->ipv6 ? swap16(67) : swap16(547))"),
 )  # fmt: skip
@@ -142,6 +149,15 @@ SERVED = (
     ("two services share a translated flow", "bpf/services.h", "return deny(p, REASON_TRANSLATION_CLASH);", ";"),
     ("a new connection keeps a closed one's backend", "bpf/services.h",
      "return is_opening(p) && is_over(p, settings) ? NOT_KEPT : KEPT;", "return KEPT;"),
+)  # fmt: skip
+FRONTED = (
+    ("a front that is being written is believed", "bpf/fronts.h", "FRONT_STATE(word) == FRONT_OPEN &&",
+     "(FRONT_STATE(word) == FRONT_OPEN || FRONT_STATE(word) == FRONT_BUSY) &&"),
+    ("hidden fronts are looked at", "bpf/fronts.h", "FRONT_STATE(word) == FRONT_OPEN &&",
+     "(FRONT_STATE(word) == FRONT_OPEN || FRONT_STATE(word) == FRONT_HIDDEN) &&"),
+    ("a front is any protocol's", "bpf/fronts.h", " && front->protocol == p->protocol", ""),
+    ("a front's fifth backend is its first", "bpf/fronts.h",
+     "if (!p->chosen.front_word || choice >= FRONT_BACKENDS)", "if (!p->chosen.front_word)"),
 )  # fmt: skip
 IN_PARTS = (
     ("overlapping parts pass", "bpf/fragments.h", "\t\tif (clash)\n", "\t\tif (clash > ~0ull - 1)\n"),
@@ -176,6 +192,7 @@ GROUPS = (
     (TRACKED, (*FLOWS, *EVENTS, "tests/kernel/test_program_entrance.py")),
     (SHORT, SHORT_WAY),
     (SERVED, SERVICES),
+    (FRONTED, FRONTS),
     (IN_PARTS, FRAGMENTS),
     (QUOTING, ERRORS),
     (SUMMED, CHECKSUMS),

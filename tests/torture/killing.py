@@ -62,7 +62,7 @@ class Killing:
         self._is_second = False
         self._undisturbed: list[Counter[str]] = []
         self._children: set[int] = set()
-        """The processes of the agent that was compared last."""
+        """The processes of the agent that was compared last, but the responder, which outlives it."""
         self._last = Outcome("the first start")
         self._whose = [self._last]
 
@@ -123,15 +123,15 @@ class Killing:
             outcome.say(f"tables differ from a fresh compile: {found}")
         else:
             outcome.same += 1
-        self._count(outcome)
+        self._count(outcome, client.status().responder_pid)
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome, responder: int) -> None:
         undisturbed = self._undisturbed[1 if self._is_second else 2]
         left = left_over(self.instance, undisturbed)
         orphans = [pid for pid in self._children if not has_ended(pid)]
         if orphans:
             left["processes of dead agents"] = len(orphans)
-        self._children = set(children(self.instance.pid()))
+        self._children = set(children(self.instance.pid())) - {responder}
         outcome.leaked += sum(map(abs, left.values()))
         if left:
             outcome.say(f"leaked: {left}")

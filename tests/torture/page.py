@@ -16,7 +16,7 @@ from benchmarks.page import on  # noqa: E402
 
 from cloche.datapath.faults import VARIABLE, Point  # noqa: E402
 from generated import write_or_check  # noqa: E402
-from torture.outcome import Outcome, Report  # noqa: E402
+from torture.outcome import Altered, Outcome, Report  # noqa: E402
 
 PAGE = ROOT / "docs/torture.md"
 HEAD = """# Under faults
@@ -33,6 +33,21 @@ processes, descriptors. **Same** are starts after which the kernel's tables were
 disk, compiled anew.
 """
 COLUMNS = "| Fault | Rounds | Sent | Lost | Tried | Made | Forbidden | Arrived | Leaked | Starts | Same |"
+OUTSIDE = """
+## Altered from outside
+Each of these is done to a running instance that looks after itself as often as one does that nobody
+configured. **Found** is the longest until an event said what was found, **whole** until the maps were those
+of the model again and the web pod was reached. Meanwhile flows go on between pods that it does not concern:
+**sent** to **arrived** count those, and what everybody sends for a while once it is mended. (Cells, atoms,
+generation and gateway concern everybody: there only what comes afterwards is counted so.) **Closed** are
+packets that were lost until then on the ways that the alteration touches, **unmade** new flows there that had
+no answer, **opened** packets that passed where it opens a way. Where all three are 0, it was mended before
+anybody met it, or nothing on its way asks for what was altered.
+"""
+OUTSIDE_COLUMNS = (
+    "| Altered | Rounds | Found, s | Whole, s | Sent | Lost | Tried | Made | Forbidden | Arrived "
+    "| Closed | Unmade | Opened |"
+)
 POINTS = """
 ## Fault points
 `{variable}=POINT` or `POINT:N` in the environment of the agent: the process that passes that place for the
@@ -53,11 +68,34 @@ def table(outcomes: list[Outcome]) -> Iterator[str]:
         yield f"| {one.fault} | " + " | ".join(f"{number:,}" for number in numbers) + " |"
 
 
+def outside(altered: list[Altered]) -> Iterator[str]:
+    """One line for each alteration."""
+    yield OUTSIDE
+    yield OUTSIDE_COLUMNS
+    yield "|---" * OUTSIDE_COLUMNS.count(" |") + "|"
+    for one in altered:
+        numbers = (
+            one.sent,
+            one.lost,
+            one.tried,
+            one.made,
+            one.forbidden,
+            one.arrived,
+            one.closed,
+            one.unmade,
+            one.opened,
+        )
+        times = f"{one.rounds} | {one.found_s:.1f} | {one.whole_s:.1f}"
+        yield f"| {one.what} | {times} | " + " | ".join(f"{number:,}" for number in numbers) + " |"
+
+
 def result(report: Report, file: str) -> Iterator[str]:
     """What a run came to."""
     yield f"\n{on(report.machine, file, report.time)} {report.seconds / 60:.0f} minutes.\n"
     yield from table(report.outcomes)
-    wrong = [what for one in report.outcomes for what in one.wrong]
+    if report.altered:
+        yield from outside(report.altered)
+    wrong = [what for one in (*report.outcomes, *report.altered) for what in one.wrong]
     yield "\nNothing else was wrong.\n" if not wrong else "\nWhat was wrong:\n"
     yield from (f"- {what.strip().splitlines()[-1]}" for what in wrong)
     yield "\n## Repeated\nTests of the suite that make one fault each, again and again.\n"

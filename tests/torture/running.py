@@ -22,6 +22,7 @@ from cloche.agent.system import this_host
 from cloche.datapath import host_addresses, namespaces
 from cloche.datapath.faults import VARIABLE
 from e2e.agent_lab import SMALL, Instance, addresses, ingress_from, pod, policy
+from torture.flows import LATE_SECONDS
 from torture.wire import PORT, End, Mark, Open, Passers, Totals, Way
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -73,9 +74,9 @@ class Traffic:
         """Begin a round; its number."""
         return int(self._ask(Mark()))
 
-    def end(self) -> Totals:
-        """What it came to; waits for what is under way."""
-        totals = self._ask(End())
+    def end(self, late: float = LATE_SECONDS) -> Totals:
+        """What it came to; waits so long for what is under way."""
+        totals = self._ask(End(late))
         self._process.wait()
         return totals
 

@@ -30,8 +30,8 @@ def main() -> None:
                     case Mark():
                         traffic.rounds.append(Tally())
                         pipe.send(len(traffic.rounds) - 1)
-                    case End():
-                        pipe.send(traffic.end())
+                    case End(late):
+                        pipe.send(traffic.end(late))
                         return
 
 

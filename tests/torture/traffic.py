@@ -8,6 +8,7 @@ says itself what it had to send twice: a packet that was lost.
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import itertools
 import selectors
@@ -15,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from torture.flows import LATE_SECONDS, Line, Question, family, opened, sent_again
+from torture.flows import Line, Question, family, opened, sent_again
 from torture.passing import FIRST_PASSER, Coming
 from torture.wire import ANSWERS, ASKS, MARK, PACKET, PORT, Open, Tally, Totals, Way
 
@@ -217,6 +218,16 @@ class Traffic:
             self.say(f"a flow ended: {error}")
 
     def _anew(self, index: int, way: Way) -> float:
+        try:
+            self._begin_flow(index, way)
+        except OSError as error:  # its namespace or device is gone: a flow that cannot begin is lost
+            if way.allowed:
+                self.tally.tried += 1
+                self.tally.lost += 1
+                self.say(f"not begun: {error}: {self.named(index)}")
+        return self.asked.anew_every
+
+    def _begin_flow(self, index: int, way: Way) -> None:
         port = self._port(index)
         one = opened(way.source, family(way.address), socket.SOCK_DGRAM, port)
         one.connect((way.address, PORT))
@@ -227,7 +238,6 @@ class Traffic:
             self._ask(index, way, one)
             one.close()
             self._knock(index, way)
-        return self.asked.anew_every
 
     def _port(self, index: int) -> int:
         """The next of a way's own ports: a flow by a service has none of one that goes to its backend."""
@@ -236,7 +246,9 @@ class Traffic:
     def _knock(self, index: int, way: Way) -> None:
         """A SYN that may not arrive; whoever connects says who he is."""
         one = opened(way.source, family(way.address), socket.SOCK_STREAM)
-        one.connect_ex((way.address, PORT))
+        if one.connect_ex((way.address, PORT)) not in (0, errno.EINPROGRESS):  # nothing leads there
+            one.close()
+            return
         raw = self.forbidden(index)
 
         def connected() -> None:
@@ -271,10 +283,10 @@ class Traffic:
         if after >= 0:
             heapq.heappush(self._due, (max(at + after, now), next(self._order), job))
 
-    def end(self) -> Totals:
-        """Wait for what is under way and count what is lost."""
+    def end(self, late: float) -> Totals:
+        """Wait so many seconds for what is under way, and count what is lost."""
         self.ending = True
-        deadline = time.monotonic() + LATE_SECONDS
+        deadline = time.monotonic() + late
         self.step(time.monotonic() + 0.2)
         while time.monotonic() < deadline and (self.under_way or Line.waiting or Question.waiting):
             self.step(time.monotonic() + 0.05)

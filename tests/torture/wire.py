@@ -61,7 +61,9 @@ class Mark(NamedTuple):
 
 
 class End(NamedTuple):
-    """Send no more, wait for what is under way, and answer with ``Totals``."""
+    """Send no more, wait so many seconds for what is under way, and answer with ``Totals``."""
+
+    late: float
 
 
 class Tally(msgspec.Struct):

@@ -47,6 +47,22 @@ def test_nothing_saved_is_an_empty_store(tmp_path: Path) -> None:
     assert not disk.exists()
 
 
+def test_a_store_is_taken_up_only_where_it_knows_the_kernel(tmp_path: Path) -> None:
+    """A ledger that is gone or older than the kernel's generation, and what is wanted when it is gone though
+    somebody is attached, are damage; a store that knows is taken up."""
+    disk = disk_in(tmp_path)
+    assert disk.take_up(0) == Ledger()
+    with pytest.raises(DamagedError, match=r"ledger\.msgpack is gone or old"):
+        disk.take_up(1)
+    disk.save_ledger(LEDGER)
+    with pytest.raises(DamagedError, match=r"wanted\.msgpack is gone"):
+        disk.take_up(LEDGER.generation)
+    disk.save_kept(b"wanted")
+    assert disk.take_up(LEDGER.generation) == LEDGER
+    with pytest.raises(DamagedError, match=r"ledger\.msgpack is gone or old"):
+        disk.take_up(LEDGER.generation + 1)
+
+
 @pytest.mark.parametrize("place", [0, 9, 20, -1])
 def test_a_flipped_byte_anywhere_is_noticed(tmp_path: Path, place: int) -> None:
     """Magic, checksum, first and last byte: damage to any is an error that names the file."""

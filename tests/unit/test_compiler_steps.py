@@ -104,7 +104,7 @@ def test_endpoints_are_open_only_while_they_are_here(batches: list[list[Event]])
 @given(batches=histories(length=8))
 def test_removals_wait_for_a_grace_period(level_after: int, batches: list[list[Event]]) -> None:
     """Nothing that packets on their way may read is removed, and no flip is followed by another change's
-    writes, without a grace period between."""
+    writes, without a grace period between; it is the change with the flip that waits for it."""
     compiler, graced = Compiler(HERE, SMALL), True
     for batch in batches:
         with levelling_after(level_after):
@@ -119,6 +119,7 @@ def test_removals_wait_for_a_grace_period(level_after: int, batches: list[list[E
                     pass
                 case Remove():
                     assert graced
+        assert graced
         writes = compiler.update(()).writes
         assert writes == ()
 

@@ -23,12 +23,14 @@ GENERATIONS_SHOWN = 100
 
 
 class Change(NamedTuple):
-    """What the worker made of a proposal. ``named``: what is to be known of its writes."""
+    """What the worker made of a proposal. ``named``: what is to be known of its writes. ``asked``: the worker
+    was asked what to ask of it, and answers behind it."""
 
     events: tuple[Events, ...]
     writes: tuple[Writes, ...]
     named: tuple[Write, ...]
     compiled: Compiled
+    asked: bool = False
 
     @property
     def entries(self) -> int:

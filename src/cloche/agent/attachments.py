@@ -36,8 +36,10 @@ class Attachments:
         self._saved: Ledger | None = None
 
     async def load(self) -> Ledger:
-        """Take over those of the ledger that are still there, and remove whatever else there is."""
-        ledger = await self._parts.kernel.run(self._parts.disk.load_ledger)
+        """Take over those of the ledger that are still there, and remove whatever else there is. Raises
+        DamagedError, before anything is removed."""
+        parts = self._parts
+        ledger = await parts.kernel.run(parts.disk.take_up, parts.datapath.generation)
         self._incarnation, self._saved = ledger.incarnation, ledger
         found = await self._parts.kernel.run(self._sort, ledger)
         self._attached = {one.attachment.endpoint: one for one in found}

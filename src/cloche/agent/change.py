@@ -32,6 +32,7 @@ from cloche.agent.errands import (
     Plan,
     Propose,
     Refused,
+    Rehearse,
     Writes,
 )
 from cloche.agent.keeping import Keeper
@@ -71,6 +72,8 @@ class Changer:
         self.turn = asyncio.Lock()
         """Held by whoever changes or compares; changes take it themselves."""
         self.replay = Replayer(parts)
+        self._then: Rehearse | None = None
+        """What the worker was asked to think of as soon as it has compiled the change."""
         self.host: Host | None = None
         """This machine as the active generation knows it."""
 
@@ -178,6 +181,9 @@ class Changer:
 
     async def _ask(self, errand: Propose | Compile | Encode | Audit, last: type) -> list[object]:
         await self._parts.workshop.send(errand)
+        return await self._answers(last)
+
+    async def _answers(self, last: type) -> list[object]:
         answers = []
         async for answer in self._parts.workshop.until(last, Refused):
             answers.append(answer)
@@ -188,16 +194,20 @@ class Changer:
         return answers
 
     async def _plan(self, propose: Propose) -> Plan:
-        (plan,) = await self._ask(propose, Plan)
+        self._then = self.replay.first()
+        (plan,) = await self._ask(propose._replace(then=self._then), Plan)
         assert isinstance(plan, Plan)
         return plan
 
-    async def _compile(self, errand: Compile) -> Change:
-        answers = await self._ask(errand, Compiled)
+    async def _compile(self, errand: Compile | None) -> Change:
+        """``errand`` None: it was begun when the plan was known."""
+        if errand is not None:
+            await self._parts.workshop.send(errand)
+        answers = await self._answers(Compiled)
         compiled = answers.pop()
         assert isinstance(compiled, Compiled)
         events = tuple(part for part in answers if isinstance(part, Events))
-        return Change(events, *_written(answers), compiled)
+        return Change(events, *_written(answers), compiled, asked=self._then is not None)
 
     async def _realise(self, plan: Plan, cause: str, laps: Laps, *, whole: bool = False) -> int:
         """Carry a plan out; how many writes it took. ``whole``: not in part when it does not fit."""
@@ -212,7 +222,7 @@ class Changer:
             change = await self._less(plan, error)
             cause = f"{cause}, which does not fit"
         faults.passing(Point.READY)
-        await self._write(change.writes, laps)
+        await self._write(change.writes, laps, asked=change.asked)
         laps.lap("write")
         faults.passing(Point.WRITTEN)
         await self.active.learn(change, cause)
@@ -225,7 +235,8 @@ class Changer:
         attached = await self.attachments.add(plan.attach)
         laps.lap("attach")
         try:
-            change = await self._compile(Compile(attached, plan.detach))
+            errand = None if plan.at_once else Compile(attached, plan.detach, then=self._then)
+            change = await self._compile(errand)
             laps.lap("compile")
             faults.passing(Point.COMPILED)
             await self._undone_by(self.keeper.ready(change, attached=bool(attached)))
@@ -237,7 +248,7 @@ class Changer:
     async def _less(self, plan: Plan, error: TooBigError) -> Change:
         """What is to be done of a plan that does not fit. Raises TooBigError when nothing can be."""
         try:
-            change = await self._compile(Compile((), plan.detach, less=True))
+            change = await self._compile(Compile((), plan.detach, less=True, then=self._then))
         except WorkerDiedError:
             raise
         except ClocheError:
@@ -254,10 +265,10 @@ class Changer:
             await self._parts.workshop.stop()
             raise
 
-    async def _write(self, writes: tuple[Writes, ...], laps: Laps) -> None:
+    async def _write(self, writes: tuple[Writes, ...], laps: Laps, *, asked: bool = False) -> None:
         self.active.turns += 1
         try:
-            await self.replay.write(writes, laps)
+            await self.replay.write(writes, laps, asked=asked)
         except (OSError, IndexError) as error:
             await self._parts.workshop.stop()
             message = f"the kernel refused a write: {error}; the maps are read back and mended"

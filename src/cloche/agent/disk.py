@@ -76,6 +76,20 @@ class Disk:
         """The attachments and counters; empty at first."""
         return self._load("ledger", Ledger) or Ledger()
 
+    def take_up(self, active: int) -> Ledger:
+        """The ledger, where the store is that of a kernel with this generation active.
+
+        Raises DamagedError when the ledger does not know that generation, which is saved before it counts,
+        and when endpoints are attached and what is wanted is gone: else all of them would go.
+        """
+        ledger = self.load_ledger()
+        if ledger.generation < active:
+            message = f"is gone or old: it knows generation {ledger.generation}, the kernel has {active}"
+            raise DamagedError(f"{self._path('ledger')} {message}")
+        if ledger.attached and not self._path("wanted").exists():
+            raise DamagedError(f"{self._path('wanted')} is gone, and endpoints are attached")
+        return ledger
+
     def save_ledger(self, ledger: Ledger) -> None:
         """Keep attachments and counters; returns when they are on the disk."""
         self._save("ledger", ledger)

@@ -45,36 +45,6 @@ class Begun(NamedTuple):
     behind: bool
 
 
-class Propose(NamedTuple):
-    """What would this request change? ``kind`` is what ``body`` encodes; None: nothing is asked for, but
-    what is wanted may not be what is there yet.
-
-    ``lost``: endpoints whose links are gone and have to be made anew. ``hold``: roll back to that
-    generation, whose policies are encoded beside it; ``release``: end the roll-back. ``recover``: a new
-    worker takes up what was in force, where that is not what is wanted. ``host``: this machine, where it
-    has changed.
-    """
-
-    kind: type[ApplyRequest | DeleteRequest] | None = None
-    body: bytes = b""
-    lost: tuple[str, ...] = ()
-    hold: tuple[int, bytes] | None = None
-    release: bool = False
-    recover: bool = False
-    host: Host | None = None
-
-
-class Compile(NamedTuple):
-    """Make the writes of what was proposed, with these endpoints attached and those no longer.
-
-    ``less``: as it does not fit, only let go what goes; all else stays as it is in force.
-    """
-
-    attached: tuple[Attached, ...]
-    detached: tuple[str, ...]
-    less: bool = False
-
-
 class Rehearse(NamedTuple):
     """What is to be asked of what was compiled last? Think for about so long, name at most so many packets.
 
@@ -84,6 +54,39 @@ class Rehearse(NamedTuple):
     seconds: float
     most: int
     active: bool
+
+
+class Propose(NamedTuple):
+    """What would this request change? ``kind`` is what ``body`` encodes; None: nothing is asked for, but
+    what is wanted may not be what is there yet.
+
+    ``lost``: endpoints whose links are gone and have to be made anew. ``hold``: roll back to that
+    generation, whose policies are encoded beside it; ``release``: end the roll-back. ``recover``: a new
+    worker takes up what was in force, where that is not what is wanted. ``host``: this machine, where it
+    has changed. ``then``: as of ``Compile``, for a change that follows at once.
+    """
+
+    kind: type[ApplyRequest | DeleteRequest] | None = None
+    body: bytes = b""
+    lost: tuple[str, ...] = ()
+    hold: tuple[int, bytes] | None = None
+    release: bool = False
+    recover: bool = False
+    host: Host | None = None
+    then: Rehearse | None = None
+
+
+class Compile(NamedTuple):
+    """Make the writes of what was proposed, with these endpoints attached and those no longer.
+
+    ``less``: as it does not fit, only let go what goes; all else stays as it is in force. ``then``: answer
+    this as well, behind the change, if there is a flip in it.
+    """
+
+    attached: tuple[Attached, ...] = ()
+    detached: tuple[str, ...] = ()
+    less: bool = False
+    then: Rehearse | None = None
 
 
 class Rehearsal(NamedTuple):
@@ -106,6 +109,11 @@ class Plan(NamedTuple):
     findings: tuple[Finding, ...]
     later: tuple[Endpoint, ...] = ()
     queued: tuple[str, ...] = ()
+
+    @property
+    def at_once(self) -> bool:
+        """True when there is nothing to do before it is compiled: then the change follows unasked."""
+        return not (self.attach or self.detach or self.later)
 
 
 class Events(NamedTuple):

@@ -1,8 +1,13 @@
-"""The world of the manifests with the sandbox's own objects in it. Pure."""
+"""The world of the manifests with the sandbox's own objects in it. Pure.
+
+Policies have no address and nobody plays them, so while only they change nothing is looked at anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from operator import is_
+from typing import NamedTuple
 
 import msgspec
 
@@ -10,9 +15,46 @@ from cloche.agent.system import DNS_KEY, DNS_NAMESPACE, dns_namespace, resolver
 from cloche.config import Config
 from cloche.errors import Finding, Severity
 from cloche.model.address import Address
+from cloche.model.policy import Policy
 from cloche.model.state import Object
 from cloche.model.topology import Endpoint, Namespace, Service
 from cloche.orchestrators.sandbox import World, highest_free
+
+
+class Laid(NamedTuple):
+    """What was laid over a world. ``rest``: all of it but its policies; ``found``: what there is to say."""
+
+    rest: tuple[Object, ...]
+    replaced: tuple[Object, ...]
+    put: tuple[Object, ...]
+    found: tuple[Finding, ...]
+    resolver: Endpoint
+
+
+class Overlay:
+    """Lays the resolver over one world after another; what is the very same as the last time is known."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._last: Laid | None = None
+
+    def over(self, world: World, previous: World) -> World:
+        """As ``overlay``."""
+        rest = tuple([found for found in world.objects if not isinstance(found, Policy)])
+        last = self._last
+        if last is None or not same(rest, last.rest) or last.resolver not in _resolvers(previous):
+            last = self._last = _lay(self._config, rest, previous)
+        objects: Iterable[Object] = world.objects
+        if last.replaced:
+            objects = [found for found in objects if found not in last.replaced]
+        endpoint = last.resolver
+        assumed = world.assumed - {DNS_KEY} | ({DNS_KEY} if endpoint.addresses else set())
+        return World((*objects, *last.put), (*world.findings, *last.found), assumed)
+
+
+def same(one: Sequence[Object], other: Sequence[Object]) -> bool:
+    """True for the very same objects in the same order."""
+    return len(one) == len(other) and all(map(is_, one, other))
 
 
 def overlay(config: Config, world: World, previous: World) -> World:
@@ -21,17 +63,26 @@ def overlay(config: Config, world: World, previous: World) -> World:
     The resolver keeps its addresses while no pod asks for them. A kube-dns of the input is stood in for:
     ours takes the addresses of its service, and a note says so.
     """
-    endpoint, service = resolver(config, _addresses(config, world, previous))
-    replaced = [found for found in world.objects if _is_resolver(found)]
+    return Overlay(config).over(world, previous)
+
+
+def _resolvers(world: World) -> Iterator[Endpoint]:
+    """The resolver, which is among the last of a world that was laid over."""
+    return (found for found in reversed(world.objects) if isinstance(found, Endpoint) and _is_resolver(found))
+
+
+def _lay(config: Config, rest: tuple[Object, ...], previous: World) -> Laid:
+    endpoint, service = resolver(config, _addresses(config, rest, previous))
+    replaced = tuple(found for found in rest if _is_resolver(found))
     for found in replaced:
         if isinstance(found, Service) and found.addresses:
             service = msgspec.structs.replace(service, addresses=found.addresses)
-    objects = [found for found in world.objects if found not in replaced]
-    if not any(isinstance(found, Namespace) and found.name == DNS_NAMESPACE for found in objects):
-        objects.append(dns_namespace())
-    findings = (*world.findings, *(_note(found) for found in replaced), *_clashes(objects, service))
-    assumed = world.assumed - {DNS_KEY} | ({DNS_KEY} if endpoint.addresses else set())
-    return World((*objects, endpoint, service), findings, assumed)
+    others = [found for found in rest if found not in replaced]
+    put: list[Object] = [endpoint, service]
+    if not any(isinstance(found, Namespace) and found.name == DNS_NAMESPACE for found in others):
+        put.insert(0, dns_namespace())
+    findings = (*(_note(found) for found in replaced), *_clashes(others, service))
+    return Laid(rest, replaced, tuple(put), findings, endpoint)
 
 
 def _is_resolver(found: Object) -> bool:
@@ -56,21 +107,14 @@ def _clashes(objects: Iterable[Object], service: Service) -> Iterable[Finding]:
             yield Finding(found.origin.file, found.origin.line, "spec.clusterIP", message, hint)
 
 
-def _addresses(config: Config, world: World, previous: World) -> tuple[Address, ...]:
+def _addresses(config: Config, rest: Sequence[Object], previous: World) -> tuple[Address, ...]:
     taken = {
         address
-        for found in world.objects
+        for found in rest
         if isinstance(found, Endpoint | Service) and not _is_resolver(found)
         for address in found.addresses
     }
-    kept = next(
-        (
-            found.addresses
-            for found in previous.objects
-            if isinstance(found, Endpoint) and _is_resolver(found)
-        ),
-        (),
-    )
+    kept = next((found.addresses for found in _resolvers(previous)), ())
     fits = all(any(block.contains(address) for block in config.pod_ranges) for address in kept)
     if len(kept) == len(config.pod_ranges) and fits and not taken & set(kept):
         return kept

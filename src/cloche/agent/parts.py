@@ -13,10 +13,7 @@ from cloche.agent.workshop import Workshop
 from cloche.config import Config
 from cloche.datapath.host import endpoint_device
 from cloche.datapath.instance import Datapath
-from cloche.tables.schema import Put, Remove, Write
-
-USER_SPACE = "rules"
-"""The one part of the tables that is no kernel map."""
+from cloche.tables.schema import Write
 
 
 class Parts(NamedTuple):
@@ -31,8 +28,7 @@ class Parts(NamedTuple):
 
     def write(self, writes: Iterable[Write]) -> None:
         """Apply ordered writes, to the end; on the kernel thread. Raises OSError, IndexError."""
-        kept = (w for w in writes if not (isinstance(w, Put | Remove) and w.map == USER_SPACE))
-        deque(self.datapath.write(kept), maxlen=0)
+        deque(self.datapath.write(writes), maxlen=0)
 
     def link(self, number: int) -> str:
         """The host side of the endpoint with this number."""

@@ -98,10 +98,14 @@ class Replayer:
             waiting=self._waiting,
         )
 
-    async def write(self, writes: Sequence[Writes], laps: Laps) -> None:
+    def first(self) -> Rehearse | None:
+        """The first round of questions, for the worker to begin with as soon as it has compiled a change."""
+        return Rehearse(*self._budget(0.0), active=False) if self.on else None
+
+    async def write(self, writes: Sequence[Writes], laps: Laps, *, asked: bool = False) -> None:
         """Apply a change's writes, the flip and what follows it only if no packet says otherwise.
 
-        The flip is written by the end of the lap ``replay``.
+        The flip is written by the end of the lap ``replay``. ``asked``: the worker has the first round.
 
         Raises DifferenceError when one does, WorkerDiedError, and OSError or IndexError from the writes.
         """
@@ -109,7 +113,8 @@ class Replayer:
         flip = next((n for n, part in enumerate(writes) if part.flip), len(writes))
         generation = next((part.flip for part in writes if part.flip), 0)
         if generation and await self._loaded():
-            await parts.workshop.send(Rehearse(*self._budget(0.0), active=False))
+            if not asked:
+                await parts.workshop.send(Rehearse(*self._budget(0.0), active=False))
             await kernel.run(parts.write, unpacked(writes[:flip]))
             laps.lap("write")
             await self._before(generation)
@@ -119,6 +124,8 @@ class Replayer:
             laps.lap("finish")
             self._passed(generation)
         elif writes:
+            if generation and asked:
+                await self._receive()
             await kernel.run(parts.write, unpacked(writes))
         self._waiting = self.on
         if self.on:

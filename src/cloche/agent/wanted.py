@@ -16,6 +16,9 @@ from cloche.model.state import Event, Put
 from cloche.model.topology import NOWHERE, Endpoint
 from cloche.orchestrators.sandbox import Manifest, World
 
+SIZE = 16
+"""Bytes of a hash of what policies mean."""
+
 
 class Hold(msgspec.Struct, frozen=True):
     """A roll-back that has not been released: the policies of that generation stand for all others."""
@@ -87,20 +90,20 @@ class Meanings:
     """What policies mean, as a hash; of those that are the very ones of the last time it is remembered."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Policy, bytes]] = {}
+        self._known: dict[int, tuple[Policy, int]] = {}
 
     def of(self, policies: Iterable[Policy]) -> str:
-        """A hash of what these mean together, wherever they were written; hexadecimal digits."""
-        known = {}
-        hashed = blake2b(digest_size=16)
-        for policy in policies:
-            one = self._known.get(policy.key)
-            if one is None or one[0] is not policy:
-                one = policy, blake2b(msgspec.msgpack.encode(bare(policy)), digest_size=16).digest()
-            known[policy.key] = one
-            hashed.update(one[1])
-        self._known = known
-        return hashed.hexdigest()
+        """A hash of what these mean together, wherever and in whatever order they were written; hexadecimal
+        digits. It is a sum, so that of one that changed only that one is looked at."""
+        known = self._known
+        self._known = {id(found): known.get(id(found)) or (found, _meaning(found)) for found in policies}
+        total = sum([meaning for _, meaning in self._known.values()])
+        return f"{total % (1 << 8 * SIZE):0{2 * SIZE}x}"
+
+
+def _meaning(policy: Policy) -> int:
+    """A number for what a policy means."""
+    return int.from_bytes(blake2b(msgspec.msgpack.encode(bare(policy)), digest_size=SIZE).digest(), "big")
 
 
 def changed(before: Iterable[Policy], after: Iterable[Policy]) -> tuple[Waiting, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -52,9 +51,9 @@ def renumber(old: Atoms, cut: Cut, numbers: Numbers) -> Atoms:
 
     Raises FullError when there are too many atoms.
     """
-    votes: dict[int, Counter[int]] = {mask: Counter() for _, _, mask in cut.intervals}
+    votes: dict[int, dict[int, int]] = {mask: {} for _, _, mask in cut.intervals}
     for first, last, number, mask in overlay(old.intervals, cut.intervals):
-        votes[mask][number] += last - first + 1
+        votes[mask][number] = votes[mask].get(number, 0) + last - first + 1
     number_of = take_over(votes, {number for _, _, number in old.intervals})
     new = [mask for mask in votes if mask not in number_of]
     number_of.update(zip(new, numbers.take(len(new)), strict=True))

@@ -13,6 +13,7 @@ from typing import Any
 
 from cloche.compiler.atoms import overlay, read_atoms
 from cloche.model.address import format_address
+from cloche.tables.fronts import front_of
 from cloche.tables.schema import (
     SLOT_ICMP,
     SLOT_ICMPV6,
@@ -44,6 +45,7 @@ def compare(have: Tables, want: Tables, named: Named) -> Iterator[str]:
     yield from _cells(have, want, classes, named)
     yield from _entries("link", have.links, want.links, lambda ifindex: f"of device {ifindex}")
     yield from _services(have, want)
+    yield from _fronts(have)
 
 
 class Classes:
@@ -195,10 +197,7 @@ def _entries(
 
 
 def _services(have: Tables, want: Tables) -> Iterator[str]:
-    def say(key: ServiceKey) -> str:
-        return f"{format_address(key.address)} port {key.port} protocol {key.protocol}"
-
-    yield from _entries("service", _told(have), _told(want), say)
+    yield from _entries("service", _told(have), _told(want), _service)
     numbers = {entry.number: key for key, entry in have.services.items()}
     places: dict[MemberKey, int] = {}
     for entry in have.services.values():
@@ -207,12 +206,28 @@ def _services(have: Tables, want: Tables) -> Iterator[str]:
             if backend is not None:
                 places[MemberKey(entry.number, backend.address, backend.port)] = place
                 if backend.service != entry.number:
-                    yield f"backend {place} of service {say(numbers[entry.number])}: names another service"
+                    key = numbers[entry.number]
+                    yield f"backend {place} of service {_service(key)}: names another service"
     for member in chain(places.keys() - have.members.keys(), have.members.keys() - places.keys()):
-        key = numbers.get(member.service)
-        whose = f"service {say(key)}" if key else f"no service (number {member.service})"
+        owner = numbers.get(member.service)
+        whose = f"service {_service(owner)}" if owner else f"no service (number {member.service})"
         state = "is missing" if member in places else "is there and should not be"
         yield f"member {format_address(member.address)} port {member.port} of {whose}: {state}"
+
+
+def _fronts(have: Tables) -> Iterator[str]:
+    """Fronts follow from the rest of the tables; where each is says nothing."""
+    there: set[ServiceKey] = set()
+    for front in have.fronts.values():
+        if front != front_of(have, front.key):
+            yield f"front of service {_service(front.key)}: says something else than its service"
+        if front.key in there:
+            yield f"front of service {_service(front.key)}: there are two"
+        there.add(front.key)
+
+
+def _service(key: ServiceKey) -> str:
+    return f"{format_address(key.address)} port {key.port} protocol {key.protocol}"
 
 
 def _told(tables: Tables) -> dict[ServiceKey, str]:

@@ -1,9 +1,9 @@
 """The compiler of one host's tables: events in, ordered writes out.
 
 A change is planned whole before anything is kept, so what does not fit leaves everything as it was. The
-writes of a change, in order: a grace period if one is due; words levelled; what goes is closed; cells, rows,
-atoms, blocks, addresses and endpoints beside what counts; the flip; what came is opened; services; then, when
-a grace period has passed, removals.
+writes of a change, in order: words levelled; what goes is closed; cells, rows, atoms, blocks, addresses and
+endpoints beside what counts; the flip; what came is opened; services; a grace period, so that no change but
+the first after tables were found has to begin with one; removals.
 """
 
 from __future__ import annotations
@@ -73,6 +73,10 @@ class Compiler:
     def state(self) -> State:
         """All that was taken in. Not to be changed."""
         return self._held.view.state
+
+    def catch_up(self) -> None:
+        """Do what a change left to be done when nobody waits for it; else the next one begins with that."""
+        self._held.rows.catch_up()
 
     @property
     def digest(self) -> str:
@@ -150,7 +154,7 @@ def _in_order(held: Held, draft: Draft) -> tuple[Write, ...]:
     if not early:
         writes += new
     removes = [*draft.removes, *services.removes]
-    if removes or draft.late:
+    if draft.flips or removes or draft.late:
         writes += [Grace(), *removes, *draft.late]
     if writes and not held.graced:
         writes.insert(0, Grace())
@@ -196,7 +200,7 @@ def _write(held: Held, draft: Draft, writes: tuple[Write, ...]) -> None:
     """Do the writes, and have the tables' digest."""
     atoms = held.atoms if draft.atoms is None else draft.atoms
     if held.digest is not None:
-        held.digest.carry_out(writes, draft.step.next, atoms, draft.rows.content)
+        held.digest.carry_out(writes, draft.step.next, atoms, held.rows.in_use)
         return
     for write in writes:
         apply_write(held.tables, write)

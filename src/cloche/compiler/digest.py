@@ -105,8 +105,8 @@ class Digest:
     def carry_out(
         self, writes: Iterable[Write], generation: int, atoms: Atoms, rows: Collection[int]
     ) -> None:
-        """Do a change's writes, which are for ``generation``. After them ``atoms`` count, and if these are
-        others than before, ``rows`` are all that are in use, and they stay so until the next change."""
+        """Do a change's writes, which are for ``generation``. After them ``atoms`` count. ``rows``: those in
+        use, as they are when the digest is asked for, at the latest when the next change is carried out."""
         self._catch_up()
         self._at = generation
         for write in writes:
@@ -158,7 +158,7 @@ class Digest:
                     self._count(piece.class_, _prefix(block, piece), 1)
             case Put("rows", key):
                 pair = cast(Pair, key)
-                if pair not in self._pairs:
+                if pair[0] in self._sets and pair not in self._pairs:
                     self._pairs[pair] = self._row(pair, self._tables.generation)
             case Put("heads"):
                 pass

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from cloche.compiler.atoms import Atoms
 from cloche.compiler.held import Draft, Held
-from cloche.compiler.rows import Content, Gone, Pair, Recut
+from cloche.compiler.recut import Content, Recut
+from cloche.compiler.rows import Gone, Wish
 from cloche.partition.classes import Signature
 from cloche.partition.rules import Question
 from cloche.partition.subjects import SharedSet
+from cloche.tables.schema import Versioned
 
 
 def fill_rows(held: Held, draft: Draft) -> None:
@@ -24,18 +26,24 @@ def fill_rows(held: Held, draft: Draft) -> None:
         number = draft.sets[one] if one in draft.sets else held.sets[one]
         _fill_set(one, number, signatures, fill)
     gone = Gone(draft.set_numbers_gone, draft.class_numbers_gone)
-    draft.rows = held.rows.plan(fill.wanted, gone, Recut(held.atoms, atoms), held.tables)
+    draft.rows = held.rows.plan(fill.wishes, gone, Recut(held.atoms, atoms), held.tables)
     draft.cells += draft.rows.writes
-    words = held.tables.rows
+    _turn_rows(held, draft)
+
+
+def _turn_rows(held: Held, draft: Draft) -> None:
+    """Let pairs have their rows from the next generation on; equal words are one, as many are sent."""
+    words, step = held.tables.rows, draft.step
+    live_sets, live_classes = held.live_sets, held.live_classes
+    made: dict[Versioned, Versioned] = {}
     for pair, row in draft.rows.rows.items():
         word = words.get(pair)
         if word is not None and word.old == word.new == row:
             continue
-        if pair[0] in held.live_sets and pair[1] in held.live_classes:
-            turned = draft.step.turned(word, row)
-        else:
-            turned = draft.step.hidden(word, row)
+        counts = pair[0] in live_sets and pair[1] in live_classes
+        turned = step.turned(word, row) if counts else step.hidden(word, row)
         if turned != word:
+            turned = made.setdefault(turned, turned)
             draft.change("rows", pair, turned, turned)
 
 
@@ -72,26 +80,30 @@ class _Fill:
     def __init__(self, held: Held, draft: Draft, atoms: Atoms) -> None:
         self.numbers = {**held.classes, **draft.classes} if draft.classes else held.classes
         self.atoms = atoms
-        self.wanted: dict[Pair, Content] = {}
+        self.wishes: list[Wish] = []
 
 
 def _fill_set(one: SharedSet, set_: int, signatures: Iterable[Signature], fill: _Fill) -> None:
-    """What one set wants for each of these classes."""
-    found: dict[Question, Content] = {}
+    """What one set wants for each of these classes; of those that ask alike the first is decided for."""
+    numbers, question = fill.numbers, one.rules.question
+    asking: dict[Question, tuple[Signature, list[int]]] = {}
     for signature in signatures:
-        question = one.rules.question(signature)
-        content = found.get(question)
-        if content is None:
-            decided = one.rules.decide(signature, fill.atoms.masks, fill.atoms.everything)
-            content = found[question] = _content(decided, fill.atoms.size)
-        fill.wanted[set_, fill.numbers[signature]] = content
+        asked = question(signature)
+        alike = asking.get(asked)
+        if alike is None:
+            alike = asking[asked] = signature, []
+        alike[1].append(numbers[signature])
+    for signature, classes in asking.values():
+        decided = one.rules.decide(signature, fill.atoms.masks, fill.atoms.everything)
+        fill.wishes.append(Wish(set_, _content(decided, fill.atoms), classes))
 
 
-def _content(decided: list[tuple[int, int]], size: int) -> Content:
-    """Cells by atom number, from masks of atoms."""
-    cells = [0] * size
-    for mask, cell in decided:
-        left = mask
+def _content(decided: list[tuple[int, int]], atoms: Atoms) -> Content:
+    """Cells by atom number, from masks of atoms: most have the cell of one mask, the others are few."""
+    usual = max(decided, key=lambda found: found[0].bit_count(), default=(0, 0))
+    cells = [usual[1]] * atoms.size
+    for mask, cell in (*decided, (~atoms.everything & (1 << atoms.size) - 1, 0)):
+        left = mask if cell != usual[1] else 0
         while left:
             lowest = left & -left
             cells[lowest.bit_length() - 1] = cell

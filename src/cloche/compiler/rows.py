@@ -7,16 +7,14 @@ written behind the others while the active generation goes on reading those.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cached_property
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
-from cloche.compiler.atoms import Atoms, overlay
+from cloche.compiler.atoms import Atoms
 from cloche.compiler.numbers import Ranges
+from cloche.compiler.recut import Content, Recut, additions
 from cloche.tables.schema import ROW_UNIT, Put, Tables, Write
-
-Content = tuple[int, ...]
-"""Packed cells by atom number, 0 where no atom has the number."""
 
 SAMPLES = 15
 
@@ -35,48 +33,25 @@ class Gone(NamedTuple):
         return set_ in self.sets or class_ in self.classes
 
 
-class Recut:
-    """From one cut of the ports to the next, which may be the same."""
+class Wish(NamedTuple):
+    """What a set decides for these classes, by number, from now on."""
 
-    def __init__(self, old: Atoms, new: Atoms) -> None:
-        self.old, self.new = old, new
-
-    def bring(self) -> Callable[[Content], Content]:
-        """What makes, of a content by the old numbers, the one by the new numbers that decides the same."""
-        source = {new: old for _, _, old, new in overlay(self.old.intervals, self.new.intervals)}
-        size, kept = self.new.size, self.old.size
-        others = [(n, source.get(n)) for n in range(size) if source.get(n) != n and (n < kept or n in source)]
-
-        def brought(content: Content) -> Content:
-            cells = list(content[:size])
-            cells += [0] * (size - len(cells))
-            for number, old in others:
-                cells[number] = 0 if old is None else content[old]
-            return tuple(cells)
-
-        return brought
-
-    @cached_property
-    def common(self) -> list[int]:
-        """The numbers of the atoms that stay."""
-        return Atoms((), {}, self.old.everything & self.new.everything).numbers()
-
-    @cached_property
-    def added(self) -> list[int]:
-        """The numbers that are new."""
-        return Atoms((), {}, self.new.everything & ~self.old.everything).numbers()
+    set_: int
+    content: Content
+    classes: list[int]
 
 
 class RowPlan:
-    """What a change of rows comes to: new numbers by pair, the writes of cells, rows given up."""
+    """What a change of rows comes to: numbers by pair where they are others than before, the writes of cells,
+    the contents that are not as before, with how much room they have."""
 
     def __init__(self) -> None:
         self.rows: dict[Pair, int] = {}
         self.writes: list[Write] = []
         self.content: dict[int, Content] = {}
         self.units: dict[int, int] = {}
-        self.by_content: dict[Content, int] | None = None
-        """After another cut of the ports: all rows by what they are then."""
+        self.recut: Recut | None = None
+        """Another cut of the ports: all other rows decide as before, under the numbers of this one."""
 
 
 class Rows:
@@ -87,6 +62,11 @@ class Rows:
         """Row number by set and class."""
         self._content: dict[int, Content] = {}
         self._by_content: dict[Content, int] = {}
+        self._late: RowPlan | None = None
+        """A plan with another cut that is carried out; the contents that it left alone are still by the
+        numbers of the cut before."""
+        self._adopted = True
+        """Words were found, and may say something else in a generation that never became active."""
         self._units: dict[int, int] = {}
         self._uses: Counter[int] = Counter()
         self._ranges = Ranges("cells", 1, cells // ROW_UNIT)
@@ -113,21 +93,23 @@ class Rows:
             self._by_content.setdefault(tuple(content), row)
         self._ranges.occupy(self._units.items())
 
-    def plan(self, wanted: dict[Pair, Content], gone: Gone, cut: Recut, tables: Tables) -> RowPlan:
-        """Rows for what these pairs want; every other pair that is not gone goes on deciding as it does.
+    def plan(self, wishes: Sequence[Wish], gone: Gone, cut: Recut, tables: Tables) -> RowPlan:
+        """Rows for what is wished; every other pair that is not gone goes on deciding as it does.
 
         Raises FullError when the cells do not fit.
         """
-        plan = RowPlan()
-        chosen = self._by_content if cut.old is cut.new else self._recut(wanted, gone, cut, plan, tables)
+        self.catch_up()
+        plan, chosen = RowPlan(), self._by_content
+        if cut.old is not cut.new:
+            plan.recut = cut
+            chosen = self._recut(wishes, gone, cut, plan, tables)
         fresh: dict[Content, int] = {}
-        for pair, content in wanted.items():
+        for set_, content, classes in wishes:
             row = chosen.get(content) or fresh.get(content)
             if row is None:
                 row = fresh[content] = self._new(content, plan)
-            plan.rows[pair] = row
-        if chosen is not self._by_content:
-            plan.by_content = chosen | fresh
+            before: Mapping[int, int] = {} if self._adopted else self.of.get(set_, {})
+            plan.rows.update(((set_, class_), row) for class_ in classes if before.get(class_) != row)
         return plan
 
     def _new(self, content: Content, plan: RowPlan) -> int:
@@ -139,71 +121,81 @@ class Rows:
         return row
 
     def _recut(
-        self, wanted: dict[Pair, Content], gone: Gone, cut: Recut, plan: RowPlan, tables: Tables
+        self, wishes: Sequence[Wish], gone: Gone, cut: Recut, plan: RowPlan, tables: Tables
     ) -> dict[Content, int]:
-        """Bring rows to another cut of the ports. Returns which rows have which content then.
+        """Bring rows to another cut of the ports. Returns which rows can be had for wished contents.
 
-        Whoever is not in ``wanted`` decides each port as before, so their rows only get the cells of new
-        atoms (or move, if those do not fit behind); no two of them become equal.
+        Rows with pairs that are neither wished for nor gone decide each port as before, so they only get the
+        cells of new atoms (or move, if those do not fit behind); no two of them become equal.
         """
-        leaving = Counter(self._rows_left(wanted, gone))
-        brought = cut.bring()
+        leaving = self._leaving(wishes, gone)
+        staying = self._content.keys() - (row for row, count in leaving.items() if self._uses[row] == count)
+        moved = self._bring(staying, cut, plan, tables)
         chosen: dict[Content, int] = {}
-        moved: dict[int, int] = {}
-        size, leave = cut.new.size, leaving.get
-        for row, content in self._content.items():
-            if self._uses[row] > leave(row, 0):
-                stays = brought(content)
-                if self._units[row] * ROW_UNIT < size:
-                    chosen[stays] = moved[row] = self._new(stays, plan)
-                else:
-                    self._extend(row, stays, cut, plan, tables)
-                    chosen[stays] = row
+        for content in dict.fromkeys(wish.content for wish in wishes):
+            old = cut.back(content)
+            row = 0 if old is None else self._by_content.get(old, 0)
+            if row in staying:
+                chosen[content] = moved.get(row, row)
         if moved:
+            wished = {(wish.set_, class_) for wish in wishes for class_ in wish.classes}
             pairs = ((set_, class_, row) for set_, rows in self.of.items() for class_, row in rows.items())
             for set_, class_, row in pairs:
-                if row in moved and (set_, class_) not in wanted and not gone.has(set_, class_):
+                if row in moved and (set_, class_) not in wished and not gone.has(set_, class_):
                     plan.rows[set_, class_] = moved[row]
-        self._match(wanted, cut, plan, chosen, tables)
+        others = [wish for wish in wishes if wish.content not in chosen]
+        chosen.update(self._match(others, staying, cut, plan, tables))
         return chosen
 
-    def _rows_left(self, wanted: Iterable[Pair], gone: Gone) -> Iterator[int]:
-        """The rows of pairs that want another or go, once for each."""
-        for set_, class_ in wanted:
-            row = self.of.get(set_, {}).get(class_)
-            if row is not None:
-                yield row
+    def _leaving(self, wishes: Sequence[Wish], gone: Gone) -> Counter[int]:
+        """How many pairs of each row are wished for or go."""
+        leaving: Counter[int] = Counter()
+        for set_, _, classes in wishes:
+            leaving.update(filter(None, map(self.of.get(set_, {}).get, classes)))
         for set_, rows in self.of.items():
             if set_ in gone.sets:
-                yield from rows.values()
+                leaving.update(rows.values())
             else:
-                yield from (rows[class_] for class_ in gone.classes if class_ in rows)
+                leaving.update(rows[class_] for class_ in gone.classes if class_ in rows)
+        return leaving
 
-    def _extend(self, row: int, content: Content, cut: Recut, plan: RowPlan, tables: Tables) -> None:
-        """A row goes on under its number: the cells of new atoms are written behind the others."""
-        plan.content[row], plan.units[row] = content, self._units[row]
-        plan.writes += _additions(row, content, cut.added, tables)
+    def _bring(self, staying: set[int], cut: Recut, plan: RowPlan, tables: Tables) -> dict[int, int]:
+        """Give the rows that stay the cells of new atoms. Returns which had no room for them, and where they
+        are from now on."""
+        moved: dict[int, int] = {}
+        if not cut.added:
+            return moved
+        size, (numbers, sources) = cut.new.size, zip(*cut.added, strict=True)
+        theirs, ours, last = itemgetter(*numbers), itemgetter(*sources), numbers[-1]
+        for row in staying:
+            content, held = self._content[row], tables.cells.get(row, [])
+            if self._units[row] * ROW_UNIT < size:
+                moved[row] = self._new(cut.bring(content), plan)
+            elif last >= len(held) or theirs(held) != ours(content):
+                plan.writes += additions(row, ((n, content[source]) for n, source in cut.added), held)
+        return moved
 
     def _match(
-        self,
-        wanted: dict[Pair, Content],
-        cut: Recut,
-        plan: RowPlan,
-        chosen: dict[Content, int],
-        tables: Tables,
-    ) -> None:
-        """Which other rows can go on with which wanted content: the cells of atoms that stay must stay."""
+        self, wishes: Sequence[Wish], staying: set[int], cut: Recut, plan: RowPlan, tables: Tables
+    ) -> dict[Content, int]:
+        """Which of the rows that do not stay can go on with which wished content: the cells of atoms that
+        stay must stay."""
         votes: Counter[tuple[Content, int]] = Counter()
-        for (set_, class_), content in wanted.items():
-            row = self.of.get(set_, {}).get(class_)
-            if row is not None and row not in plan.content:
-                votes[content, row] += 1
+        for set_, content, classes in wishes:
+            before = Counter(filter(None, map(self.of.get(set_, {}).get, classes)))
+            for row, count in before.items():
+                if row not in staying:
+                    votes[content, row] += count
+        chosen: dict[Content, int] = {}
         for (content, row), _ in sorted(votes.items(), key=lambda item: (-item[1], item[0][1])):
             if content in chosen or row in plan.content or self._units[row] * ROW_UNIT < cut.new.size:
                 continue
             if all(_cell(self._content[row], n) == content[n] for n in cut.common):
                 chosen[content] = row
-                self._extend(row, content, cut, plan, tables)
+                plan.content[row], plan.units[row] = content, self._units[row]
+                cells = ((number, content[number]) for number, _ in cut.added)
+                plan.writes += additions(row, cells, tables.cells.get(row, []))
+        return chosen
 
     def undo(self) -> None:
         """The plan is not carried out."""
@@ -223,14 +215,12 @@ class Rows:
                 self._uses[row] += 1
                 rows[class_] = row
         self._uses.subtract(left)
-        if plan.by_content is not None:
-            self._by_content = plan.by_content
-            self._content.update(plan.content)
-        else:
-            for row, content in plan.content.items():
-                self._forget(row)
-                self._content[row] = content
-                self._by_content[content] = row
+        for row, content in plan.content.items():
+            self._forget(row)
+            self._content[row] = content
+            self._by_content[content] = row
+        self._late = plan if plan.recut is not None else None
+        self._adopted = False
         self._units.update(plan.units)
         gone = sorted({row for row in left if not self._uses[row]})
         self._ranges.keep([(row, self._units.pop(row)) for row in gone])
@@ -244,6 +234,18 @@ class Rows:
         if content is not None and self._by_content.get(content) == row:
             del self._by_content[content]
 
+    def catch_up(self) -> None:
+        """Bring the contents that another cut left alone to its numbers, if that is still to be done: nobody
+        waits for it before a change is written."""
+        late, self._late = self._late, None
+        if late is None or late.recut is None:
+            return
+        bring = late.recut.bring
+        for row, content in self._content.items():
+            if row not in late.content:
+                self._content[row] = bring(content)
+        self._by_content = {content: row for row, content in self._content.items()}
+
     def settle(self) -> None:
         """A grace period has passed."""
         self._ranges.settle()
@@ -252,6 +254,11 @@ class Rows:
     def count(self) -> int:
         """How many rows are in use."""
         return len(self._content)
+
+    @property
+    def in_use(self) -> Collection[int]:
+        """Their numbers, as they are at any time."""
+        return self._content.keys()
 
 
 def common(content: Content) -> int:
@@ -262,18 +269,3 @@ def common(content: Content) -> int:
 
 def _cell(content: Content, number: int) -> int:
     return content[number] if number < len(content) else 0
-
-
-def _additions(row: int, content: Content, added: list[int], tables: Tables) -> list[Write]:
-    """The writes of a row's cells for new atoms, those that follow each other in one."""
-    held = tables.cells.get(row, [])
-    writes: list[Write] = []
-    start: list[int] = []
-    for number in [*added, None]:
-        differs = number is not None and (number >= len(held) or held[number] != content[number])
-        if start and (number is None or not differs or number != start[-1] + 1):
-            writes.append(Put("cells", (row, start[0]), content[start[0] : start[-1] + 1]))
-            start = []
-        if number is not None and differs:
-            start.append(number)
-    return writes

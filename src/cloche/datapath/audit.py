@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
+from cloche.datapath.fronts import Fronts, block_of
 from cloche.datapath.layout import CONFIG_OFFSETS
 from cloche.datapath.nearby import Nearby
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import Standing
 from cloche.datapath.rows import non_zero
 from cloche.model.address import format_address
+from cloche.tables.fronts import front_of
 from cloche.tables.schema import (
     AddressKey,
     Flip,
@@ -50,7 +52,7 @@ class Auditor:
     """Goes through the maps of one instance. Writes nothing."""
 
     def __init__(self, maps: Maps) -> None:
-        self._maps, self._arrays = maps, Arrays(maps)
+        self._maps, self._arrays, self._fronts = maps, Arrays(maps), Fronts(maps)
 
     def steps(self, tables: Tables) -> Iterator[list[Altered]]:
         """Once through everything, each step some 100 us long; what each found. ``tables`` may be written
@@ -62,6 +64,7 @@ class Auditor:
         yield from self._prefixes(tables)
         for name in encode.RECORDS:
             yield from self._records(tables, name)
+        yield from self._fronts_of(tables)
         yield from self._atoms(tables)
         yield from self._rows(tables)
         yield from self._cells(tables)
@@ -127,6 +130,29 @@ class Auditor:
             for key in source.used()
             if key not in held
         ]
+
+    def _fronts_of(self, tables: Tables) -> Iterator[list[Altered]]:
+        fronts = self._fronts
+        for places in pieces(fronts.used()):
+            found = []
+            for place in filter(fronts.is_used, places):
+                front = fronts.read(place)
+                if front.key not in tables.services or fronts.find(front.key) != place:
+                    found.append(Altered(f"{say('fronts', place)} was added", Remove("fronts", place)))
+                elif front != front_of(tables, front.key):
+                    put = Put("services", front.key, tables.services[front.key])
+                    found.append(Altered(f"{say('fronts', front.key)} was altered", put))
+                elif not fronts.is_counted(front.key):
+                    block = block_of(front.key)
+                    mend = Put("front_blocks", block, fronts.true_counts()[block])
+                    found.append(Altered(f"{say('front_blocks', block)} was altered", mend))
+            yield found
+        for keys in pieces(list(tables.services)):
+            yield [
+                Altered(f"{say('fronts', key)} was removed", Put("services", key, tables.services[key]))
+                for key in keys
+                if key in tables.services and fronts.find(key) is None and fronts.has_room(key)
+            ]
 
     def _atoms(self, tables: Tables) -> Iterator[list[Altered]]:
         view = self._arrays.atoms.view

@@ -253,9 +253,8 @@ def _route(block: Block) -> dict[str, object]:
 def routes() -> list[Route]:
     """Every route of every table that decides about single addresses: default routes and local addresses,
     those that discard or refuse too; one for each device of a route that has several."""
-    found = []
+    found, names = [], dict(socket.if_nameindex())
     with netlink() as route:
-        names = {message["index"]: message.get("ifname") for message in route.get_links()}
         for family in _FAMILIES:
             for message in route.get_routes(family=family):
                 if message["type"] not in _TO_MANY:
@@ -296,9 +295,8 @@ def _block(family: int, destination: str | None, length: int) -> Block:
 
 def addresses() -> list[Route]:
     """Every global address of this namespace with its device."""
-    found = []
+    found, names = [], dict(socket.if_nameindex())
     with netlink() as route:
-        names = {message["index"]: message.get("ifname") for message in route.get_links()}
         for message in route.get_addr():
             if message["scope"] == 0:
                 text = message.get("local") or message.get("address")

@@ -19,7 +19,7 @@ from cloche.datapath.host import Change
 from cloche.datapath.inspect import Inspector
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_SIZE, Config, Flow, FlowKey
 from cloche.datapath.links import Hook
-from cloche.datapath.readback import read_back, read_endpoints
+from cloche.datapath.readback import read_back, read_endpoints, read_services
 from cloche.datapath.reconcile import CHUNK, Step, Writer
 from cloche.datapath.second import Second
 from cloche.datapath.settings import Settings, make_config
@@ -43,6 +43,8 @@ class Datapath:
         self.adopted: bool = loaded.adopted
         self._maps, self._programs = loaded.maps, loaded.programs
         self._writer = Writer(loaded.maps)
+        if loaded.adopted:
+            self._writer.settle(read_services(loaded.maps))
         self._config = loaded.maps.config.mapped()
         self._ranges: tuple[Block, ...] = ()
         self._reader: EventReader | None = None

@@ -24,6 +24,9 @@ NETWORKS = 1024
 GROUP_CELLS = 64
 GROUPS = 64
 SET_NAMES = 1
+FRONT_TRIES = 8
+FRONT_BACKENDS = 4
+FRONT_BLOCK_BITS = 12
 FLOW_OPENED_BY_HIGH = 1
 FLOW_STACK = 2
 FLOW_HOST = 4
@@ -487,6 +490,74 @@ class Backend(NamedTuple):
         """The value of exactly these bytes; struct.error when there are more or fewer."""
         v = _BACKEND.unpack(raw)
         return cls(v[0], v[1], v[2])
+
+
+class FrontState(IntEnum):
+    """``enum front_state``."""
+
+    EMPTY = 0
+    GONE = 1
+    BUSY = 2
+    HIDDEN = 3
+    OPEN = 4
+
+
+_FRONT = Struct("<Q16sIHB1xIIIII4x4H64s")
+FRONT_SIZE = 128
+FRONT_OFFSETS = {
+    "word": 0,
+    "address": 8,
+    "network": 24,
+    "port": 28,
+    "protocol": 30,
+    "number": 32,
+    "first": 36,
+    "count": 40,
+    "epoch": 44,
+    "affinity_seconds": 48,
+    "ports": 56,
+    "addresses": 64,
+}
+
+
+class Front(NamedTuple):
+    """``struct front``, 128 bytes."""
+
+    word: int
+    address: bytes
+    network: int
+    port: int
+    protocol: int
+    number: int
+    first: int
+    count_: int
+    epoch: int
+    affinity_seconds: int
+    ports: tuple[int, ...]
+    addresses: bytes
+
+    def pack(self) -> bytes:
+        """Its bytes in a map."""
+        return _FRONT.pack(
+            self.word,
+            self.address,
+            self.network,
+            self.port,
+            self.protocol,
+            self.number,
+            self.first,
+            self.count_,
+            self.epoch,
+            self.affinity_seconds,
+            *self.ports,
+            self.addresses,
+        )
+
+    @classmethod
+    def unpack(cls, raw: Buffer) -> Self:
+        """The value of exactly these bytes; struct.error when there are more or fewer."""
+        v = _FRONT.unpack(raw)
+        return cls(v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[8], v[9], v[10:14], v[14])
 
 
 _MEMBER_KEY = Struct("<I16sH2x")

@@ -29,6 +29,7 @@ STRUCTS: dict[str, tuple[str, str]] = {
     "names": ("name_key", "name_entry"),
     "services": ("service_key", "service"),
     "backends": ("", "backend"),
+    "fronts": ("", "front"),
     "members": ("member_key", ""),
     "affinity": ("affinity_key", "affinity"),
     "flows": ("flow_key", "flow"),

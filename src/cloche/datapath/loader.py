@@ -16,6 +16,9 @@ from cloche.model.flow import FRAGMENTS_EACH
 from cloche.tables.schema import NODES_EACH, Capacity
 
 SLOTS_A_WORD = 64
+FRONTS_A_SERVICE = 2
+"""Places for each service there is room for, so that nearly every one stands where it is first looked for."""
+
 OBJECT = Path(__file__).parent / "cloche.bpf.o"
 
 
@@ -46,6 +49,7 @@ def sizes(capacity: Capacity) -> dict[str, int]:
         "names": capacity.names,
         "services": capacity.services,
         "backends": capacity.backends,
+        "fronts": FRONTS_A_SERVICE * capacity.services,
         "members": capacity.backends,
         "affinity": capacity.affinity,
         "flows": capacity.flows,
@@ -56,6 +60,12 @@ def sizes(capacity: Capacity) -> dict[str, int]:
         "events": capacity.ring_bytes,
         "counters": capacity.counters,
     }
+
+
+def constants_of(capacity: Capacity, reused: Mapping[str, Map]) -> dict[str, int]:
+    """The program's constants that follow from the sizes, and from those of the maps that are there."""
+    fronts = reused["fronts"].info.max_entries if "fronts" in reused else sizes(capacity)["fronts"]
+    return {"max_classes": capacity.classes, "front_places": fronts}
 
 
 def capacity_of(maps: Mapping[str, Map]) -> Capacity:
@@ -106,7 +116,7 @@ def load(
             if name in Maps._fields and opened.shape(name) != shape:
                 raise MachineError(f"the pinned map {name} has another layout: another version made it")
             opened.reuse(name, handle.fd)
-        opened.set_constants({"max_classes": capacity.classes, **(constants or {})})
+        opened.set_constants({**constants_of(capacity, reused), **(constants or {})})
         try:
             opened.load()
         except OSError as error:

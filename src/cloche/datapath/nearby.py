@@ -10,20 +10,23 @@ from collections.abc import Iterable
 
 from cloche.datapath.layout import ADDRESS_BLOCK_BITS
 from cloche.datapath.maps import Map
-from cloche.tables.schema import AddressKey
+from cloche.tables.schema import AddressKey, ServiceKey
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
 _WORD = 64
 
 
-def block_hash(at: AddressKey) -> int:
+def hash_step(hashed: int, word: int) -> int:
+    """The same as in bpf/context.h."""
+    hashed = (hashed ^ word) * _MULTIPLIER & _MASK
+    return hashed ^ hashed >> 32
+
+
+def block_hash(at: AddressKey | ServiceKey) -> int:
     """The same as in bpf/context.h, of a network and an address without its last byte."""
-    hashed = at.network
-    for word in (at.address[:8], at.address[8:15]):
-        hashed = (hashed ^ int.from_bytes(word, "little")) * _MULTIPLIER & _MASK
-        hashed ^= hashed >> 32
-    return hashed
+    first, second = (int.from_bytes(word, "little") for word in (at.address[:8], at.address[8:15]))
+    return hash_step(hash_step(at.network, first), second)
 
 
 def bit_of(at: AddressKey) -> tuple[int, int]:

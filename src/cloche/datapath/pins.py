@@ -39,6 +39,8 @@ class Maps(NamedTuple):
     names: Map
     services: Map
     backends: Map
+    fronts: Map
+    front_blocks: Map
     members: Map
     affinity: Map
     flows: Map

@@ -13,12 +13,24 @@ from typing import Any
 
 from cloche.datapath import encode
 from cloche.datapath.arrays import Arrays
+from cloche.datapath.fronts import Fronts
 from cloche.datapath.layout import CONFIG_OFFSETS, EndpointState
 from cloche.datapath.nearby import Nearby
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import standing
 from cloche.datapath.rows import non_zero
-from cloche.tables.schema import NUMBER_BITS, Capacity, EndpointEntry, Put, Remove, Tables, Write, unpack
+from cloche.tables.fronts import near_places
+from cloche.tables.schema import (
+    NUMBER_BITS,
+    AddressKey,
+    Capacity,
+    EndpointEntry,
+    Put,
+    Remove,
+    Tables,
+    Write,
+    unpack,
+)
 
 _NUMBER = (1 << NUMBER_BITS) - 1
 
@@ -41,6 +53,23 @@ def read_back(maps: Maps) -> Tables:
         source = arrays.records[name]
         held = ((index, source.read(index)[: record.size]) for index in source.used())
         getattr(tables, name).update((index, record.read_value(raw)) for index, raw in held)
+    fronts = Fronts(maps)
+    tables.fronts = {place: fronts.read(place) for place in fronts.used()}
+    return tables
+
+
+def read_services(maps: Maps) -> Tables:
+    """Of all that, what the fronts follow from: services, backends and the services' addresses."""
+    tables, source = Tables(), Arrays(maps).records["backends"]
+    codec, record, at = encode.HASHES["services"], encode.RECORDS["backends"], encode.HASHES["addresses"]
+    tables.services = {codec.read_key(k): codec.read_value(v) for k, v in maps.services.items()}
+    for key, entry in tables.services.items():
+        for place in near_places(entry):
+            tables.backends[place] = record.read_value(source.read(place)[: record.size])
+        address = AddressKey(key.network, key.address)
+        raw = maps.addresses.get(at.key(address))
+        if raw is not None:
+            tables.addresses[address] = at.read_value(raw)
     return tables
 
 

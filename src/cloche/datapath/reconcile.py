@@ -13,12 +13,27 @@ from typing import Any
 from cloche.datapath import bpf, encode, faults
 from cloche.datapath.arrays import Arrays
 from cloche.datapath.faults import Point
+from cloche.datapath.fronts import Fronts
 from cloche.datapath.layout import CONFIG_OFFSETS, ROW_UNIT
 from cloche.datapath.maps import Map
 from cloche.datapath.nearby import Nearby
 from cloche.datapath.pins import Maps
 from cloche.datapath.prefixes import Prefixes
-from cloche.tables.schema import AddressKey, Flip, Grace, Put, Remove, Versioned, Write
+from cloche.tables.fronts import front_of, is_served, near_places
+from cloche.tables.schema import (
+    AddressEntry,
+    AddressKey,
+    Flip,
+    FrontEntry,
+    Grace,
+    Put,
+    Remove,
+    ServiceEntry,
+    ServiceKey,
+    Tables,
+    Versioned,
+    Write,
+)
 
 CHUNK = 256
 _GENERATION_AT = CONFIG_OFFSETS["generation"] // 8
@@ -34,9 +49,11 @@ class Step(Enum):
 
 
 class _Batch:
-    """Entries of one hash map that are still to be written."""
+    """Entries of one hash map that are still to be written. ``served``: addresses that it makes services'."""
 
-    def __init__(self) -> None:
+    def __init__(self, fronts: Fronts) -> None:
+        self.fronts = fronts
+        self.served: dict[AddressKey, None] = {}
         self.target: Map | None = None
         self.keys: list[bytes] = []
         self.values: list[bytes] = []
@@ -52,6 +69,9 @@ class _Batch:
         if self.target is not None and self.keys:
             self.target.put_many(self.keys, self.values)
         self.target, self.keys, self.values = None, [], []
+        for at in self.served:
+            self.fronts.show(at, True)
+        self.served.clear()
 
 
 class Writer:
@@ -64,6 +84,7 @@ class Writer:
         codec = encode.HASHES["addresses"]
         self._nearby = Nearby(maps.address_blocks)
         self._nearby.begin(codec.read_key(key) for key, _ in maps.addresses.items())
+        self._fronts = Fronts(maps)
 
     def apply(self, writes: Iterable[Write], chunk: int = CHUNK) -> Iterator[Step]:
         """Apply in order, yielding after every ``chunk`` writes (1: after each single one).
@@ -73,7 +94,7 @@ class Writer:
         """
         if faults.is_armed(Point.WRITE):
             chunk = 1
-        batch = _Batch()
+        batch = _Batch(self._fronts)
         kept_here = (w for w in writes if not isinstance(w, Put | Remove) or w.map != "rules")
         for count, write in enumerate(kept_here, 1):
             if isinstance(write, Grace):
@@ -89,14 +110,22 @@ class Writer:
                 yield Step.WROTE
         batch.flush()
 
+    def settle(self, held: Tables) -> None:
+        """Make the fronts what follows from what the maps hold."""
+        wanted = (front_of(held, key) for key in held.services)
+        self._fronts.settle(entry for entry in wanted if entry is not None)
+
     def _one(self, write: Put | Remove | Flip, batch: _Batch) -> None:
         if isinstance(write, Put) and write.map in encode.HASHES:
             codec = encode.HASHES[write.map]
             if isinstance(write.key, AddressKey):
                 self._nearby.add(write.key)
+            self._put_front(write, batch)
             batch.add(getattr(self._maps, write.map), codec.key(write.key), codec.value(write.value))
             return
         batch.flush()
+        if isinstance(write, Remove):
+            self._remove_front(write)
         match write:
             case Flip(generation):
                 faults.passing(Point.BEFORE_FLIP)
@@ -108,6 +137,37 @@ class Writer:
                 getattr(self._maps, name).remove(encode.HASHES[name].key(key))
             case Remove(name, key):
                 self._zero(name, key)
+
+    def _put_front(self, write: Put, batch: _Batch) -> None:
+        """What an entry of a hash that is about to be written means for the fronts."""
+        match write:
+            case Put("services", ServiceKey() as key, ServiceEntry() as entry):
+                if batch.target is not self._maps.services:
+                    batch.flush()
+                source, codec = self.arrays.records["backends"], encode.RECORDS["backends"]
+                found = [codec.read_value(source.read(n)[: codec.size]) for n in near_places(entry)]
+                near = tuple((backend.address, backend.port) for backend in found)
+                shown = is_served(self._address(AddressKey(key.network, key.address)))
+                self._fronts.put(FrontEntry(key, entry, near, shown))
+            case Put("addresses", AddressKey() as at, AddressEntry() as entry):
+                if is_served(entry):
+                    batch.served[at] = None
+                else:
+                    batch.served.pop(at, None)
+                    self._fronts.show(at, False)
+
+    def _remove_front(self, write: Remove) -> None:
+        """What an entry that is about to be removed means for the fronts."""
+        match write:
+            case Remove("services", ServiceKey() as key):
+                self._fronts.remove(key)
+            case Remove("addresses", AddressKey() as at):
+                self._fronts.show(at, False)
+
+    def _address(self, at: AddressKey) -> AddressEntry | None:
+        codec = encode.HASHES["addresses"]
+        raw = self._maps.addresses.get(codec.key(at))
+        return None if raw is None else codec.read_value(raw)
 
     def _put(self, name: str, key: Any, value: Any) -> None:
         match name:
@@ -126,6 +186,8 @@ class Writer:
                 self.arrays.cells.write(key[0], key[1], value)
             case "heads":
                 self.arrays.cells.begin(key, value)
+            case "front_blocks":
+                self._fronts.count(key, value)
             case _:
                 self.arrays.records[name].write(key, encode.RECORDS[name].value(value))
 
@@ -139,6 +201,8 @@ class Writer:
                 self._put(name, key, 0)
             case "cells":
                 self._put(name, key, (0,) * ROW_UNIT)
+            case "fronts":
+                self._fronts.clear(key)
             case _:
                 self.arrays.records[name].write(key, bytes(encode.RECORDS[name].size))
 

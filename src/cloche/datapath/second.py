@@ -14,7 +14,7 @@ from pathlib import Path
 from cloche.datapath import bpf
 from cloche.datapath.layout import CONFIG_EVENTS_OFF, CONFIG_SIZE, Config
 from cloche.datapath.libbpf import ObjectFile
-from cloche.datapath.loader import OBJECT, capacity_of
+from cloche.datapath.loader import OBJECT, capacity_of, constants_of
 from cloche.datapath.maps import Map, possible_cpus
 from cloche.datapath.pins import Maps, Programs
 from cloche.datapath.testrun import Result, decode
@@ -35,6 +35,8 @@ SHARED = (
     "names",
     "services",
     "backends",
+    "fronts",
+    "front_blocks",
     "members",
 )
 """What the program only reads. All other maps are the second instance's own."""
@@ -56,7 +58,7 @@ class Second:
                     opened.reuse(name, getattr(first, name).fd)
                 elif name in Maps._fields and name not in ("config", "reasons"):
                     opened.resize(name, _entries(name))
-            opened.set_constants({"max_classes": capacity.classes})
+            opened.set_constants(constants_of(capacity, first._asdict()))
             try:
                 opened.load()
             except OSError as error:

@@ -45,7 +45,9 @@ _KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
 _PREFIXES = ("prefixes", "prefix_keys", "prefix_nodes")
 _WRITTEN = ("names", "affinity", "flows", "fragments")
-_MAPPED = ("endpoints", "atoms", "rows", "cells", "heads", "sets", "backends", "address_blocks", *_PREFIXES)
+_FRONTS = ("fronts", "front_blocks")
+_PLACES = ("endpoints", "atoms", "rows", "cells", "heads", "sets", "backends", "address_blocks")
+_MAPPED = (*_PLACES, *_PREFIXES, *_FRONTS)
 
 
 class Result(NamedTuple):

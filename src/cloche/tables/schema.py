@@ -23,6 +23,7 @@ NETWORKS = 1024
 """Networks with lower numbers have blocks."""
 NODES_EACH = 4
 """Nodes of the tree of blocks for each block that there is room for (``nodes_of``)."""
+FRONT_BACKENDS = 4
 SINCE_BITS = 16
 NUMBER_BITS = 24
 
@@ -159,6 +160,16 @@ class BackendEntry(NamedTuple):
     service: int
 
 
+class FrontEntry(NamedTuple):
+    """A service once more, with the first ``FRONT_BACKENDS`` of its backends; ``shown``: packets look at it,
+    as its address is the services'."""
+
+    key: ServiceKey
+    service: ServiceEntry
+    near: tuple[tuple[Address, int], ...]
+    shown: bool
+
+
 class MemberKey(NamedTuple):
     """A backend of a service port."""
 
@@ -258,7 +269,8 @@ class Tables:
     """What the maps hold. Dicts by key; ``cells`` by row number (packed cells); absent array entries
     are zero; ``atoms`` holds packed words. ``rules[set]`` leads from local numbers back to policies; its
     index 0 names the first policy that isolates (empty policy: none does). A set's rules never change
-    while it lives."""
+    while it lives. ``fronts`` are by place, and there only where maps were read back: they follow from the
+    rest (``tables.fronts``), and where each is, is the writer's."""
 
     def __init__(self, generation: int = 0) -> None:
         self.generation = generation
@@ -273,4 +285,5 @@ class Tables:
         self.services: dict[ServiceKey, ServiceEntry] = {}
         self.backends: dict[int, BackendEntry] = {}
         self.members: dict[MemberKey, int] = {}
+        self.fronts: dict[int, FrontEntry] = {}
         self.rules: dict[int, tuple[RuleOrigin, ...]] = {}

@@ -9,7 +9,8 @@ from cloche.orchestrators.sandbox.changes import SOURCE, difference, watch
 from cloche.orchestrators.sandbox.deleting import delete
 from cloche.orchestrators.sandbox.manifests import Manifest, merge, read, read_noting
 from cloche.orchestrators.sandbox.readings import Readings
-from cloche.orchestrators.sandbox.world import Ranges, World, build, check, examine
+from cloche.orchestrators.sandbox.rest import Ranges
+from cloche.orchestrators.sandbox.world import World, build, check, examine
 
 __all__ = [
     "DEFAULT_POD_CIDRS",

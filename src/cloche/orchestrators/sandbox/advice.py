@@ -21,43 +21,43 @@ MAX_COMPARISONS = 20_000
 """How many words are compared to find what may be meant, in one input."""
 
 
-def advise(
-    policies: Sequence[Policy],
-    pods: Sequence[Pod],
-    namespaces: Sequence[Namespace],
-    findings: list[Finding],
-) -> frozenset[str]:
-    """Add warnings and notes about the policies to ``findings``; the keys of those it has any about."""
-    if not policies:
-        return frozenset()
-    adviser = _Adviser([*pods, _DNS], [*namespaces, _KUBE_SYSTEM], findings)
-    loud = set()
-    for policy in policies:
-        before = len(findings)
-        adviser.policy(policy)
-        if len(findings) > before:
-            loud.add(policy.key)
-    return frozenset(loud)
-
-
-class _Adviser:
+class Adviser:
     """What is known about a world's pods, asked policy by policy; answers are remembered by selector."""
 
-    def __init__(self, pods: list[Pod], namespaces: list[Namespace], findings: list[Finding]) -> None:
-        self._findings = findings
-        self._namespaces = {namespace.name: dict(namespace.labels) for namespace in namespaces}
-        self._index = PodIndex(pod for pod in pods if not pod.host_network)
-        self._known_labels = PodIndex(p for p in pods if not p.host_network and p is not _DNS).values
+    def __init__(self, pods: Sequence[Pod], namespaces: Sequence[Namespace]) -> None:
+        self._pods, self._spaces = pods, namespaces
+        everyone = [*pods, _DNS]
+        self._namespaces = {found.name: dict(found.labels) for found in (*namespaces, _KUBE_SYSTEM)}
+        self._index = PodIndex(pod for pod in everyone if not pod.host_network)
+        self._known_labels = PodIndex(pod for pod in pods if not pod.host_network).values
         self._host_pods = PodIndex(pod for pod in pods if pod.host_network)
         self._by_port: dict[tuple[str, int], list[Pod]] = defaultdict(list)
-        for pod in pods:
+        for pod in everyone:
             for port in pod.ports:
                 if port.name and not pod.host_network:
                     self._by_port[port.name, port.protocol].append(pod)
+        self._findings: list[Finding] = []
         self._comparisons = MAX_COMPARISONS
         self._chosen: dict[Selector, frozenset[str]] = {}
         self._some: dict[PodPeer, bool] = {}
         self._ports: dict[tuple[PodPeer | None, str, int], bool] = {}
+
+    def knows(self, pods: Sequence[Pod], namespaces: Sequence[Namespace]) -> bool:
+        """True when these are all there are."""
+        return pods == self._pods and namespaces == self._spaces
+
+    def advise(self, policies: Sequence[Policy], findings: list[Finding]) -> list[Policy]:
+        """Add warnings and notes about the policies to ``findings``; those it has any about."""
+        self._findings, self._comparisons = findings, MAX_COMPARISONS
+        for memory in (self._chosen, self._some, self._ports):
+            memory.clear()
+        loud = []
+        for policy in policies:
+            before = len(findings)
+            self.policy(policy)
+            if len(findings) > before:
+                loud.append(policy)
+        return loud
 
     def policy(self, policy: Policy) -> None:
         """Look at one policy."""

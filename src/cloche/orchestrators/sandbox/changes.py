@@ -11,7 +11,8 @@ from cloche.errors import Finding, InputError
 from cloche.model.state import Delete, Event, Object, Put, Synced
 from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox.manifests import MAX_BYTES, files, read
-from cloche.orchestrators.sandbox.world import Ranges, World, build
+from cloche.orchestrators.sandbox.rest import Ranges
+from cloche.orchestrators.sandbox.world import World, build
 
 SOURCE = "sandbox"
 """The name by which this source says that it has synced."""
@@ -21,9 +22,16 @@ _ORDER = ("Network", "Namespace", "Policy", "Endpoint", "Service")
 """Policies come before the endpoints they protect, and services after their backends."""
 
 
-def _keyed(world: World | None) -> dict[tuple[str, str], Object]:
-    objects = world.objects if world else ()
-    return {(type(found).__name__, found.key): found for found in objects}
+def _differing(
+    old: Sequence[Object], new: Sequence[Object]
+) -> tuple[dict[tuple[str, str], Object], dict[tuple[str, str], Object]]:
+    """What is not the very same in both, by kind and key: a change leaves almost all as it was."""
+    stays = set(map(id, old)) & set(map(id, new))
+    return _keyed(old, stays), _keyed(new, stays)
+
+
+def _keyed(objects: Sequence[Object], stays: set[int]) -> dict[tuple[str, str], Object]:
+    return {(type(found).__name__, found.key): found for found in objects if id(found) not in stays}
 
 
 def difference(old: World | None, new: World) -> tuple[Event, ...]:
@@ -32,7 +40,7 @@ def difference(old: World | None, new: World) -> tuple[Event, ...]:
     An endpoint that comes back as another one, under the same name, is deleted first. An object whose
     lines moved is put again, for its origin has changed.
     """
-    before, after = _keyed(old), _keyed(new)
+    before, after = _differing(old.objects if old else (), new.objects)
     deletes = [key for key, was in before.items() if key not in after or _replaced(was, after[key])]
     puts = [key for key, now in after.items() if before.get(key) != now]
     deletes.sort(key=lambda key: (-_ORDER.index(key[0]), key[1]))

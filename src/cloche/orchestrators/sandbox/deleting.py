@@ -23,8 +23,10 @@ def delete(
     """
     keys = {manifest.key for manifest in gone}
     spaces = {m.name for m in gone if m.kind == "Namespace" and m.name not in LASTING}
-    left = tuple(m for m in old if m.key not in keys and m.namespace not in spaces)
-    known = {manifest.key for manifest in old} | {("Namespace", "", m.namespace) for m in old if m.namespace}
+    names = {manifest.name for manifest in gone}
+    left = tuple(m for m in old if (m.name not in names or m.key not in keys) and m.namespace not in spaces)
+    known = {manifest.key for manifest in old if manifest.name in names}
+    known |= {("Namespace", "", m.namespace) for m in old if m.namespace in names}
     known |= {("Namespace", "", name) for name in LASTING}
     findings = [_absent(manifest) for manifest in gone if manifest.key not in known]
     findings += _cascades(old, [m for m in gone if m.kind == "Namespace"], keys)
@@ -32,11 +34,11 @@ def delete(
 
 
 def _cascades(
-    old: Iterable[Manifest], spaces: Iterable[Manifest], named: set[tuple[str, str, str]]
+    old: Iterable[Manifest], spaces: Sequence[Manifest], named: set[tuple[str, str, str]]
 ) -> Iterator[Finding]:
     """What else went with each namespace, or that it stays."""
     inside: dict[str, list[str]] = {}
-    for manifest in old:
+    for manifest in old if spaces else ():
         if manifest.key not in named and not manifest.kind.startswith(UNUSED):
             inside.setdefault(manifest.namespace, []).append(f"{manifest.kind} {manifest.name}")
     for space in spaces:

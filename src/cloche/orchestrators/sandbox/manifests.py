@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "<stdin>"
 DEFAULT_NAMESPACE = "default"
 
+_KEY = attrgetter("kind", "namespace", "name")
 _SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
 
 
@@ -255,6 +257,9 @@ def _namespace(metadata: Field, kind: str) -> str | None:
 
 def duplicates(manifests: Iterable[Manifest]) -> list[Finding]:
     """An error at each further place of an object that is there more than once."""
+    manifests = tuple(manifests)
+    if len(set(map(_KEY, manifests))) == len(manifests):
+        return []
     first: dict[tuple[str, str, str], Manifest] = {}
     findings = []
     for manifest in manifests:
@@ -278,6 +283,7 @@ def duplicates(manifests: Iterable[Manifest]) -> list[Finding]:
 
 def merge(old: Iterable[Manifest], new: Iterable[Manifest]) -> tuple[Manifest, ...]:
     """The old manifests with the new ones in place of those of the same key."""
-    merged = {manifest.key: manifest for manifest in old}
-    merged.update((manifest.key, manifest) for manifest in new)
-    return tuple(merged.values())
+    fresh = {manifest.key: manifest for manifest in new}
+    names = {manifest.name for manifest in fresh.values()}
+    merged = [fresh.pop(found.key, found) if found.name in names else found for found in old]
+    return (*merged, *fresh.values())

@@ -16,6 +16,7 @@ from cloche.orchestrators.sandbox.selectors import read_selector
 from cloche.orchestrators.sandbox.syntax import port_name_hint, port_name_problem, read_block, read_protocol
 from cloche.orchestrators.sandbox.tree import Scalar
 
+KIND = "NetworkPolicy"
 _TYPES = ("Ingress", "Egress")
 
 

@@ -153,10 +153,13 @@ def _read_port(field: Field) -> NamedPort | None:
     return NamedPort(name, protocol, number)
 
 
-def read_namespaces(manifests: Iterable[Manifest], findings: list[Finding]) -> tuple[Namespace, ...]:
-    """Each namespace given, and each only named, all with the label that names them, sorted by name."""
+def read_namespaces(
+    manifests: Iterable[Manifest], spaces: Iterable[str], findings: list[Finding]
+) -> tuple[Namespace, ...]:
+    """Each namespace given, and each only named by these manifests or among ``spaces``, all with the label
+    that names them, sorted by name."""
     namespaces: dict[str, Namespace] = {}
-    named: set[str] = set()
+    named = {name for name in spaces if name}
     for manifest in manifests:
         if manifest.kind != "Namespace":
             if manifest.namespace:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
 from cloche.errors import Finding
 from cloche.model.policy import Policy
+from cloche.model.state import Object
 from cloche.model.topology import Namespace
-from cloche.orchestrators.sandbox.advice import advise
+from cloche.orchestrators.sandbox.advice import Adviser
 from cloche.orchestrators.sandbox.manifests import Manifest
 from cloche.orchestrators.sandbox.networkpolicy import read_policy
 from cloche.orchestrators.sandbox.pods import Pod, read_pod
+from cloche.orchestrators.sandbox.rest import Basis, Rest, read_rest
 
 T = TypeVar("T")
 Key = tuple[str, str, str]
+_PLACE = attrgetter("place")
 
 
 class _Read(NamedTuple, Generic[T]):
     """What one manifest said, and what there was to say about it. ``beside``: what else was known of it."""
 
+    place: Key
     manifest: Manifest
     beside: str
     made: T | None
@@ -43,41 +48,43 @@ class _Memory(Generic[T]):
         known = self._last.get(manifest.key)
         if known is None or known.manifest is not manifest or known.beside != beside:
             said: list[Finding] = []
-            known = _Read(manifest, beside, self._read(manifest, beside, said), tuple(said))
+            known = _Read(manifest.key, manifest, beside, self._read(manifest, beside, said), tuple(said))
         self._now[manifest.key] = known
         findings += known.findings
         return known.made
 
 
 class Readings:
-    """Remembers pods and policies by the very manifest they were read from: as if read for the first time.
+    """Remembers what manifests came to by the very manifests: as if they were read for the first time.
 
     Advice is remembered only where there is none, for these pods and namespaces, as what it costs to find
     what may be meant is counted over the whole input.
     """
 
     def __init__(self) -> None:
-        self._policies = _Memory(lambda manifest, _, findings: read_policy(manifest, findings))
         self._bare_pods = _Memory(read_pod)
-        self._pods: Sequence[Pod] = ()
-        self._namespaces: Sequence[Namespace] = ()
-        self._quiet: dict[str, Policy] = {}
+        self._rest: Rest | None = None
+        self._policies: list[_Read[Policy]] = []
+        self._adviser = Adviser((), ())
+        self._quiet: dict[int, Policy] = {}
 
-    def turn(self) -> None:
-        """Another reading of all manifests begins; what is not read in it is forgotten in the next."""
-        self._policies.turn()
-        self._bare_pods.turn()
-
-    def pod(self, manifest: Manifest, workload: str, findings: list[Finding]) -> Pod | None:
-        """As ``pods.read_pod``."""
-        return self._bare_pods.read(manifest, workload, findings)
+    def rest(self, basis: Basis, previous: Sequence[Object]) -> Rest:
+        """As ``rest.read_rest``."""
+        if self._rest is None or not self._rest.stands(basis, previous):
+            self._bare_pods.turn()
+            self._rest = read_rest(basis, previous, self._bare_pods.read)
+        return self._rest
 
     def policies(self, manifests: Sequence[Manifest], findings: list[Finding]) -> list[Policy]:
-        """The policies of the manifests, by namespace and name; what is wrong goes to ``findings``."""
-        wanted = [manifest for manifest in manifests if manifest.kind == "NetworkPolicy"]
-        wanted.sort(key=lambda manifest: manifest.key)
-        read = (self._policies.read(manifest, "", findings) for manifest in wanted)
-        return [policy for policy in read if policy is not None]
+        """The policies of their manifests, by namespace and name; what is wrong goes to ``findings``."""
+        there = set(map(id, manifests))
+        reads = [read for read in self._policies if id(read.manifest) in there]
+        known = {id(read.manifest) for read in reads}
+        reads += [_read_policy(manifest) for manifest in manifests if id(manifest) not in known]
+        reads.sort(key=_PLACE)
+        self._policies = reads
+        findings += [finding for read in reads for finding in read.findings]
+        return [read.made for read in reads if read.made is not None]
 
     def advise(
         self,
@@ -86,10 +93,17 @@ class Readings:
         namespaces: Sequence[Namespace],
         findings: list[Finding],
     ) -> None:
-        """As ``advice.advise``."""
-        if pods != self._pods or namespaces != self._namespaces:
-            self._pods, self._namespaces, self._quiet = pods, namespaces, {}
-        quiet = self._quiet
-        asked = [policy for policy in policies if quiet.get(policy.key) is not policy]
-        loud = advise(asked, pods, namespaces, findings)
-        self._quiet = {policy.key: policy for policy in policies if policy.key not in loud}
+        """As ``Adviser.advise``."""
+        if not self._adviser.knows(pods, namespaces):
+            self._adviser, self._quiet = Adviser(pods, namespaces), {}
+        asked = [policy for policy in policies if id(policy) not in self._quiet]
+        loud = self._adviser.advise(asked, findings)
+        self._quiet = {id(policy): policy for policy in policies}
+        for policy in loud:
+            del self._quiet[id(policy)]
+
+
+def _read_policy(manifest: Manifest) -> _Read[Policy]:
+    said: list[Finding] = []
+    made = read_policy(manifest, said)
+    return _Read(manifest.key, manifest, "", made, tuple(said))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +12,6 @@ from cloche.model.labels import Labels, make_labels
 from cloche.orchestrators.sandbox.fields import Field
 from cloche.orchestrators.sandbox.manifests import Manifest
 from cloche.orchestrators.sandbox.pods import Pod, read_template
-from cloche.orchestrators.sandbox.readings import Readings
 from cloche.orchestrators.sandbox.selectors import read_selector
 
 MAX_MADE = 65_536
@@ -24,6 +23,9 @@ _MAKERS = ("StatefulSet", "Deployment", "ReplicaSet", "DaemonSet", "Job")
 _Owner = tuple[str, str, str]
 """Kind, namespace and name."""
 
+ReadPod = Callable[[Manifest, str, list[Finding]], Pod | None]
+"""As ``pods.read_pod``."""
+
 
 class _Template(NamedTuple):
     """A workload's pod, and the labels that each of its pods gets by name."""
@@ -33,14 +35,14 @@ class _Template(NamedTuple):
     replicas: int
 
 
-def read_pods(manifests: Sequence[Manifest], findings: list[Finding], readings: Readings) -> list[Pod]:
+def read_pods(manifests: Sequence[Manifest], findings: list[Finding], read_pod: ReadPod) -> list[Pod]:
     """Every pod that runs, given or made, sorted by namespace and name."""
     owners = _Owners(manifests, findings)
     pods: dict[tuple[str, str], Pod] = {}
     for manifest in manifests:
         if manifest.kind == "Pod":
             owner = owners.of_pod(manifest)
-            pod = readings.pod(manifest, f"{owner[0]}/{owner[2]}" if owner else "", findings)
+            pod = read_pod(manifest, f"{owner[0]}/{owner[2]}" if owner else "", findings)
             if pod is not None:
                 pods[pod.namespace, pod.name] = pod
     given = {(manifest.namespace, manifest.name) for manifest in manifests if manifest.kind == "Pod"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloche.agent.worker import unheard
+from cloche.agent.proposing import unheard
 from cloche.errors import Finding, Severity
 
 
