@@ -1,4 +1,4 @@
-"""Compiles the C that benchmarks and tests need with the packaged compiler, once for each version of its source."""
+"""Compiles the C of benchmarks and tests with the packaged compiler, once for each version of its source."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Many sites at once, one process for each processor; a difference is made small and printed as steps.
 
-``python tests/fuzz/attack_pool.py --packets 1000000``, or ``--storms``; ``--replay FILE`` plays the steps of a
-file. The steps of a difference, as JSON, belong into ``tests/fuzz/corpus/``.
+``python tests/fuzz/attack_pool.py --packets 1000000``, or ``--storms``; ``--replay FILE`` plays the steps of
+a file. The steps of a difference, as JSON, belong into ``tests/fuzz/corpus/``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ if __name__ == "__main__":  # run as a file: what pytest does by its configurati
     TESTS = Path(__file__).parents[1]
     sys.path[:0] = [str(TESTS), str(TESTS / "kernel"), str(TESTS.parent)]
 
-from attack_run import BASES, CAPACITY, VARIATIONS, Difference, Run, Script
+from attack_run import BASES, VARIATIONS, Difference, Run, Script
+from attack_site import CAPACITY
 from attack_steps import Room, packed, play, smallest, unpacked
 from attack_storm import Seen, compiled
 from program_lab import inside, make_devices
@@ -69,7 +70,7 @@ def sites(path: Path = OBJECT) -> Iterator[Room]:
 
 
 def attack(count: int, seed: int, storms: bool = False, processes: int | None = None) -> Outcome:
-    """Send ``count`` packets, the oracle judging, or in storms; what came of it. Seeds follow from ``seed`` on."""
+    """Send ``count`` packets, the oracle judging, or in storms, seeds from ``seed`` on; what came of it."""
     compiled()
     size = STORMY_SITE if storms else SITE
     shares = [Share(seed + at // size, min(size, count - at), storms) for at in range(0, count, size)]

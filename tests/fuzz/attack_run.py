@@ -1,7 +1,7 @@
 """Throws frames at the program and compares every answer with the oracle's.
 
-Invariant: whatever a frame holds, the program's verdict, reason, delivery and new addresses are the oracle's; and
-it does nothing that no frame may do (``storm/judging.c``). ``attack_pool`` does it many times.
+Invariant: whatever a frame holds, the program's verdict, reason, delivery and new addresses are the oracle's;
+and it does nothing that no frame may do (``storm/judging.c``). ``attack_pool`` does it many times.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from attack_frames import Attacker
-from attack_site import CAPACITY, KEYS, UPLINK, Change, Forget, Send, Site, Step, Storm, Wait
+from attack_site import KEYS, UPLINK, Change, Forget, Send, Site, Step, Storm, Wait
 from attack_storm import Sender
 from frame_reading import read, read_uplink
 
@@ -41,7 +41,7 @@ class Difference(AssertionError):  # noqa: N818 - what is looked for
 
 
 class Run:
-    """Steps on one site. ``sent``: packets; ``judged``: those that the oracle judged; ``untried``: too short."""
+    """Steps on one site. ``sent``: packets; ``judged``: by the oracle; ``untried``: too short for a test run."""
 
     def __init__(self, engine: Engine, devices: list[int], ask_oracle: bool = True) -> None:
         self.site = Site(engine, devices)
@@ -131,8 +131,8 @@ def compare(decision: Decision, result: Result, packet: Packet | None) -> str:
 class Script:
     """The steps of one seed, each drawn when the one before is done, as answers depend on what passed.
 
-    The oracle is asked about every packet, or, with ``storms``, each is followed by its variations and none is
-    asked about.
+    The oracle is asked about every packet, or, with ``storms``, each is followed by its variations and the
+    oracle is not asked.
     """
 
     def __init__(self, one: Run, seed: int, storms: bool = False) -> None:

@@ -1,7 +1,7 @@
 """One host under attack: random policies and services in the real program, and the oracle beside it.
 
-Everything follows from seeds, so that a list of steps (``Change``, ``Wait``, ``Send``, ``Storm``) always says the
-same.
+Everything follows from seeds, so that a list of steps (``Change``, ``Wait``, ``Send``, ``Storm``) always says
+the same.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Sends frames by the C of ``storm/``: one at a time, or one varied many times; every answer is held against what
-no frame may do, whatever the oracle says of it.
+"""Sends frames by the C of ``storm/``: one at a time, or one varied many times; every answer is held against
+what no frame may do, whatever the oracle says of it.
 
 The structs are those of ``storm/storm.h``.
 """
@@ -151,8 +151,7 @@ class Sender:
             self._known.parties[number].open = key in self._site.up
 
     def send(self, by: str, frame: bytes) -> tuple[Result | None, str]:
-        """The answer to a frame, and what is wrong with it, "": nothing. None where the kernel's test run takes
-        no frame so short."""
+        """The answer to a frame, and what is wrong with it, "": nothing. None: too short for a test run."""
         self._load(by, frame)
         wrong = self._c.send_frame(*map(ctypes.byref, (self._known, self._base, self._answer)))
         if wrong == UNTRIED:

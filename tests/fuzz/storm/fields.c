@@ -167,7 +167,8 @@ static void spoil_upper(const struct site *site, struct draw *draw, __u8 *upper,
 		at = below(draw, 5);
 		upper[at ? 13 : 12] = at ? PICK(draw, FLAGS) : oddly(draw, upper[12], 1);
 	} else if (packet->protocol == UDP) {
-		put16(upper + 4, oddly(draw, get16(upper + 4), 2));
+		at = below(draw, 2) ? 4 : 6;
+		put16(upper + at, at == 6 ? 0 : oddly(draw, get16(upper + at), 2));
 	} else {
 		upper[at] = oddly(draw, upper[at], 1);
 	}

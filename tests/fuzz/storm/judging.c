@@ -31,6 +31,11 @@ static const char *WORDS[WRONGS] = {
 	[SPOILT_UPPER] = "spoils the upper checksum",
 	[ANSWER_ASTRAY] = "answered to somebody else",
 	[ANSWER_WRONG] = "answered with what cannot be read, or a wrong checksum",
+	[MALFORMED_PASSED] = "passed though its headers do not hold together",
+	[ROUTED_PASSED] = "passed with a source route",
+	[MARTIAN_PASSED] = "passed with an address that no packet may carry",
+	[SERVER_PASSED] = "passed as a DHCP server's",
+	[NEIGHBOUR_PASSED] = "passed as neighbour discovery that is none",
 };
 
 // One packet before and after the program.
@@ -157,7 +162,8 @@ static enum wrong judge_contents(const struct passage *one)
 			return OTHER_PAYLOAD;
 	if (ipv4_right(before, &one->before) && !ipv4_right(after, &one->after))
 		return SPOILT_IPV4;
-	if (upper_right(before, &one->before) && !upper_right(after, &one->after))
+	if (is_unsummed(before, &one->before) != is_unsummed(after, &one->after) ||
+	    (upper_right(before, &one->before) && !upper_right(after, &one->after)))
 		return SPOILT_UPPER;
 	return FINE;
 }
@@ -207,11 +213,17 @@ static enum wrong judge_passage(const struct passage *one)
 		return found;
 	if (one->answer->retval != REDIRECTED)
 		return ODD_RETURN;
+	if (one->verdict == VERDICT_DENY || one->delivery != DELIVER_BACK)
+		found = refuse(one->sent, &one->before);
+	else if (get16(one->sent->frame + 12) != ARP)
+		found = refuse_question(one->sent, &one->before);
+	if (found)
+		return found;
 	if (one->delivery == DELIVER_BACK)
 		return one->verdict == VERDICT_ALLOW && !from_endpoint ? ASTRAY : judge_answer(one);
 	if (one->delivery != DELIVER_ENDPOINT && (one->delivery != DELIVER_STACK || !from_endpoint))
 		return ASTRAY;
-	if (!one->before.family || one->after.family != one->before.family)
+	if (one->after.family != one->before.family)
 		return OTHER_PAYLOAD;
 	found = judge_macs(one);
 	return found ? found : judge_contents(one);

@@ -172,14 +172,21 @@ int ipv4_right(const __u8 *frame, const struct reading *packet)
 	return packet->family != 4 || summed(frame + packet->ip, (frame[packet->ip] & 15) * 4, 0) == 0xffff;
 }
 
-// UDP's zero counts as right: it is to be left alone.
+// UDP without a checksum: it is to stay so.
+int is_unsummed(const __u8 *frame, const struct reading *packet)
+{
+	__u32 at = packet->protocol == UDP ? upper_at(packet) : 0;
+
+	return at && !get16(frame + at);
+}
+
 int upper_right(const __u8 *frame, const struct reading *packet)
 {
 	__u32 at = upper_at(packet), crc;
 
 	if (!at)
 		return 1;
-	if (packet->protocol == UDP && !get16(frame + at))
+	if (is_unsummed(frame, packet))
 		return 1;
 	if (packet->protocol != SCTP)
 		return upper_sum(frame, packet) == 0xffff;
@@ -187,7 +194,7 @@ int upper_right(const __u8 *frame, const struct reading *packet)
 	return crc == crc32c(frame + packet->upper, packet->end - packet->upper);
 }
 
-// Makes both checksums right.
+// Makes both checksums right; one that UDP does without stays away.
 void mend(__u8 *frame, const struct reading *packet)
 {
 	__u32 at = upper_at(packet), crc;
@@ -196,7 +203,7 @@ void mend(__u8 *frame, const struct reading *packet)
 		put16(frame + packet->ip + 10, 0);
 		put16(frame + packet->ip + 10, ~summed(frame + packet->ip, (frame[packet->ip] & 15) * 4, 0));
 	}
-	if (!at)
+	if (!at || is_unsummed(frame, packet))
 		return;
 	if (packet->protocol == SCTP) {
 		crc = crc32c(frame + packet->upper, packet->end - packet->upper);

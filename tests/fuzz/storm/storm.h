@@ -70,7 +70,8 @@ struct answer {
 enum wrong {
 	FINE, UNTRIED, KERNEL_REFUSED, ODD_RETURN, NO_REASON, HELPER_FAILED, NOT_DROPPED, CHANGED, CLOSED_LINK,
 	SPOOFED_MAC, SPOOFED_ADDRESS, ASTRAY, FOREIGN_MACS, FOREIGN_ADDRESS, OTHER_LENGTH, OTHER_HOPS, OTHER_PAYLOAD,
-	SPOILT_IPV4, SPOILT_UPPER, ANSWER_ASTRAY, ANSWER_WRONG, WRONGS
+	SPOILT_IPV4, SPOILT_UPPER, ANSWER_ASTRAY, ANSWER_WRONG, MALFORMED_PASSED, ROUTED_PASSED, MARTIAN_PASSED,
+	SERVER_PASSED, NEIGHBOUR_PASSED, WRONGS
 };
 
 // An IP packet that begins at ``ip`` in a frame; family 0: none that can be read. ``end``: where its own length
@@ -93,6 +94,7 @@ struct reading read_ip(const __u8 *frame, __u32 length, __u32 at, __u32 family);
 int is_error(const __u8 *frame, const struct reading *packet);
 int ipv4_right(const __u8 *frame, const struct reading *packet);
 int upper_right(const __u8 *frame, const struct reading *packet);
+int is_unsummed(const __u8 *frame, const struct reading *packet);
 void mend(__u8 *frame, const struct reading *packet);
 
 // drawing.c
@@ -110,6 +112,10 @@ void spoil_field(const struct site *site, struct draw *draw, struct sent *sent);
 // varying.c
 void make_room(struct sent *sent, __u32 at, __u32 count);
 void vary(const struct site *site, const struct sent *base, __u64 seed, struct sent *out);
+
+// refusing.c
+enum wrong refuse(const struct sent *sent, const struct reading *packet);
+enum wrong refuse_question(const struct sent *sent, const struct reading *packet);
 
 // judging.c
 enum wrong judge(const struct site *site, const struct sent *sent, const struct answer *answer);
