@@ -41,7 +41,7 @@ class Difference(AssertionError):  # noqa: N818 - what is looked for
 
 
 class Run:
-    """Steps on one site. ``sent``: packets; ``judged``: by the oracle; ``untried``: too short for a test run."""
+    """Steps on one site. ``sent``: packets; ``judged``: by the oracle; ``untried``: too short to be run."""
 
     def __init__(self, engine: Engine, devices: list[int], ask_oracle: bool = True) -> None:
         self.site = Site(engine, devices)

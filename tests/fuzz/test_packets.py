@@ -1,8 +1,8 @@
 """The parser and the flow tracker under attack, by test run, judged by the oracle.
 
 Invariant: no frame, whatever it holds and whatever came before it, gets another answer from the program than
-from the oracle, or does what no frame may do (``storm/judging.c``). ``CLOCHE_PACKETS`` sets how many are sent,
-and ``CLOCHE_SEED`` the seed.
+from the oracle, or does what no frame may do (``storm/judging.c``). ``CLOCHE_PACKETS`` sets how many are
+sent, and ``CLOCHE_SEED`` the seed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The program in storms: frames varied many times over by C, each answer held against what no frame may do.
 
-Invariant: whatever is sent, verdict, reason, delivery and return value fit together; what is denied is dropped
-unchanged or answered to its sender; what passes has its sender's MAC and address, holds what may pass, and
-reaches whom it is addressed to, with checksums right that were right before. ``CLOCHE_STORM`` sets how many are
-sent, and ``CLOCHE_SEED`` the seed.
+Invariant: whatever is sent, verdict, reason, delivery and return value fit together; what is denied is
+dropped unchanged or answered to its sender; what passes has its sender's MAC and address, holds what may
+pass, and reaches whom it is addressed to, with checksums right that were right before. ``CLOCHE_STORM`` sets
+how many are sent, and ``CLOCHE_SEED`` the seed.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def test_storms_reach_every_delivery_and_entry(outcome: Outcome) -> None:
     assert {entry for _, _, entry in outcome.seen} == set(Entry), report(outcome)
 
 
-def test_a_storm_tells_a_wrong_program_by_steps_that_show_it(wrong_room: tuple[str, Room]) -> None:
-    """A wrong program is found within a short storm, by what is wrong, and single frames show it again."""
+def test_a_wrong_program_is_told_by_a_storm_in_steps_that_show_it(wrong_room: tuple[str, Room]) -> None:
+    """What a wrong program does is found in a short storm, and single frames show it again."""
     fact, room = wrong_room
     found = one_share(room, Share(SEED, FEW, storms=True))
     assert found.failures and TOLD[fact] in found.failures[0], report(found)
-    steps = unpacked(found.failures[0].partition("\n[")[1].strip() + found.failures[0].partition("\n[")[2])
+    steps = unpacked(found.failures[0][found.failures[0].index("\n[") :])
     assert isinstance(steps[-1], Send) and not any(isinstance(one, Storm) for one in steps)
     assert play(room, steps).wrong
     with sites() as right:
