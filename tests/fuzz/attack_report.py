@@ -26,7 +26,7 @@ class Became(msgspec.Struct, frozen=True):
 
 
 class Packets(msgspec.Struct, frozen=True):
-    """A run of attacks on the program. ``program``: the object's SHA-256; ``wrong``: with steps that show it."""
+    """A run of attacks on the program. ``program``: the object's SHA-256; ``wrong``: with steps."""
 
     version: int
     time: str

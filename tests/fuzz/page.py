@@ -25,15 +25,15 @@ HEAD = """# Under attack
 
 Made by `tests/fuzz/page.py` from the last full runs of `make fuzz`; do not edit.
 
-Frames are ordinary traffic, answers and errors to what passed, crafted attacks, noise, and mutations of all of
-these, through links of endpoints, of nobody, through the stack and from an uplink, while policies, services
+Frames are ordinary traffic, answers and errors to what passed, crafted attacks, noise, and mutations of all
+of these, through links of endpoints, of nobody, through the stack and from an uplink, while policies, services
 and endpoints change and time passes. They reach the program by test run, in two ways.
 
-**Judged**: each answer is compared with the oracle's, verdict, reason, direction, delivery and new addresses.
-**Storms**: each frame is varied many times over by C (bits, bytes, lengths, fields, other senders, with lengths
-and checksums mended in a share of them), and each answer is held against what no frame may do, below. What is
-wrong is told with steps that show it again. In each run of the suite a million packets are judged and five
-million sent in storms.
+**Judged**: each answer is compared with the oracle's: verdict, reason, direction, delivery, new addresses.
+**Storms**: each frame is varied many times over by C (bits, bytes, lengths, fields, other senders, with
+lengths and checksums mended in a share of them), and each answer is held against what no frame may do, below.
+What is wrong is told with steps that show it again. In each run of the suite a million packets are judged and
+five million sent in storms.
 """
 BECAME = {
     "nowhere": "dropped",
@@ -42,6 +42,7 @@ BECAME = {
     "back": "answered",
     "pass": "let on",
 }
+CAME = {"endpoint": "from links", "host": "from the host itself", "stack": "through the stack or an uplink"}
 
 
 def packets(run: Packets, file: str) -> Iterator[str]:
@@ -70,12 +71,7 @@ def table(run: Packets) -> Iterator[str]:
     for reason, delivery in judged:
         numbers = f"{judged[reason, delivery]:,} | {storms[reason, delivery]:,}"
         yield f"| {'allowed' if reason == 'none' else reason} | {BECAME[delivery]} | {numbers} |"
-    words = {
-        "endpoint": "from links",
-        "host": "from the host itself",
-        "stack": "through the stack or an uplink",
-    }
-    yield "\n" + ", ".join(f"{entries[name]:,} {words[name]}" for name in entries) + "."
+    yield "\n" + ", ".join(f"{entries[name]:,} {words}" for name, words in CAME.items()) + "."
 
 
 def documents(run: Documents, file: str) -> Iterator[str]:
@@ -83,9 +79,9 @@ def documents(run: Documents, file: str) -> Iterator[str]:
     yield f"\n## Documents\n{on(run.machine, file, run.time)}\n"
     said = ", ".join(f"{count:,} {word}" for word, count in sorted(run.said.items()))
     yield (
-        f"{run.documents:,} spoilt manifests in {run.seconds / 60:.0f} minutes: {said}. Each was refused with findings "
-        "that say where, or it is a world (or one too big for the tables), whose verdicts are the same by the compiled "
-        "tables and by the oracle."
+        f"{run.documents:,} spoilt manifests in {run.seconds / 60:.0f} minutes: {said}. Each was refused with "
+        "findings that say where, or was a world whose verdicts are the same by the compiled tables and by the "
+        "oracle, or a world too big for the tables."
     )
     yield "\nNothing was wrong." if not run.wrong else "\nWhat was wrong:\n"
     yield from (f"- `{what.splitlines()[0]}`" for what in run.wrong)
@@ -93,7 +89,7 @@ def documents(run: Documents, file: str) -> Iterator[str]:
 
 def law() -> Iterator[str]:
     """What is held against each answer, as the source says it."""
-    yield "\n## What no frame may do\nEach is looked for after every packet, of both ways (`tests/fuzz/storm/`).\n"
+    yield "\n## What no frame may do\nLooked for after every packet, of both ways (`tests/fuzz/storm/`).\n"
     found = re.findall(r'^\t\[(\w+)\] = "(.*)",$', JUDGING.read_text(), re.MULTILINE)
     yield from (f"- {words}" for name, words in found if name not in ("FINE", "UNTRIED"))
 

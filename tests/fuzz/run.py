@@ -1,8 +1,8 @@
 """Attacks at length: ``make fuzz`` (root). Packets that the oracle judges, packets in storms, and documents.
 
-``--judged``, ``--storms`` and ``--documents`` say how many; 0 leaves a part out. Runs of at least ``FULL`` are kept
-below benchmarks/results/, and docs/attacks.md is made of the last ones (``page``). Ends with status 1 when anything
-was wrong.
+``--judged``, ``--storms`` and ``--documents`` say how many; 0 leaves a part out. Runs of at least
+``FULL_PACKETS`` or ``FULL_DOCUMENTS`` are kept below benchmarks/results/, and docs/attacks.md is made of the
+last ones (``page``). Ends with status 1 when anything was wrong.
 """
 
 from __future__ import annotations
