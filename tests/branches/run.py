@@ -23,8 +23,10 @@ sys.path.insert(0, str(ROOT / "tests/mutation"))
 from run_copies import copy_sources  # noqa: E402
 
 PAGE = ROOT / "docs/branches.md"
-SUITES = (("tests/fuzz/test_packets.py",), ("tests/kernel", "-k", "not a_wrong_program"))
-PACKETS = "200000"
+SUITES = (("tests/fuzz/test_packets.py", "tests/fuzz/test_storm.py"), ("tests/kernel",))
+APART = ("-k", "not a_wrong_program")
+"""Tests that build objects of their own, of which the counters know nothing."""
+PACKETS, STORM = "200000", "2000000"
 COUNTERS = """
 volatile __u32 branches[%d];
 #define BRANCH(n) ({ __asm__ volatile("" : : "i"(n)); branches[n] = branches[n] + 1; })
@@ -84,6 +86,7 @@ def run(copy: Path, counts: Path, *command: str) -> None:
         "PYTHONPATH": ":".join(str(copy / part) for part in ("src", "tools", "tests/branches")),
         "CLOCHE_BRANCHES": str(counts),
         "CLOCHE_PACKETS": PACKETS,
+        "CLOCHE_STORM": STORM,
     }
     done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, check=False)
     if done.returncode:
@@ -115,7 +118,7 @@ def page(branches: list[Branch], sums: list[int]) -> str:
         "# Branches of the program",
         "",
         "Every `if` of `bpf/` has two outcomes. Written by `make branches`, which counts them while the",
-        f"attacks ({int(PACKETS):,} packets) and the kernel tests run.",
+        f"attacks ({int(PACKETS):,} packets judged, {int(STORM):,} in storms) and the kernel tests run.",
         "",
         f"**{taken} of {2 * len(branches)} outcomes reached.** Not reached:",
         "",
@@ -140,7 +143,7 @@ def main() -> int:
         branches = instrument(copy / "bpf")
         run(copy, counts, "tools/build_bpf.py", "--force")
         for suite in SUITES:
-            run(copy, counts, "-m", "pytest", "-p", "counting", *suite)
+            run(copy, counts, "-m", "pytest", "-p", "counting", *APART, *suite)
         text = page(branches, total(counts, 2 * len(branches)))
     print(text)
     if given.write:

@@ -26,8 +26,8 @@ HEAD = """# Under attack
 Made by `tests/fuzz/page.py` from the last full runs of `make fuzz`; do not edit.
 
 Frames are ordinary traffic, answers and errors to what passed, crafted attacks, noise, and mutations of all
-of these, through links of endpoints, of nobody, through the stack and from an uplink, while policies, services
-and endpoints change and time passes. They reach the program by test run, in two ways.
+of these, through links of endpoints, of nobody, through the stack and from an uplink, while policies,
+services and endpoints change and time passes. They reach the program by test run, in two ways.
 
 **Judged**: each answer is compared with the oracle's: verdict, reason, direction, delivery, new addresses.
 **Storms**: each frame is varied many times over by C (bits, bytes, lengths, fields, other senders, with
@@ -79,9 +79,9 @@ def documents(run: Documents, file: str) -> Iterator[str]:
     yield f"\n## Documents\n{on(run.machine, file, run.time)}\n"
     said = ", ".join(f"{count:,} {word}" for word, count in sorted(run.said.items()))
     yield (
-        f"{run.documents:,} spoilt manifests in {run.seconds / 60:.0f} minutes: {said}. Each was refused with "
-        "findings that say where, or was a world whose verdicts are the same by the compiled tables and by the "
-        "oracle, or a world too big for the tables."
+        f"{run.documents:,} spoilt manifests in {run.seconds / 60:.0f} minutes: {said}. Each was refused "
+        "with findings that say where, or was a world whose verdicts are the same by the compiled tables and "
+        "by the oracle, or a world too big for the tables."
     )
     yield "\nNothing was wrong." if not run.wrong else "\nWhat was wrong:\n"
     yield from (f"- `{what.splitlines()[0]}`" for what in run.wrong)
