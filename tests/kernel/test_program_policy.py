@@ -103,17 +103,19 @@ def test_an_answer_names_set_class_atom_and_rule(lab: Lab) -> None:
     ("what", "word"),
     [
         ("class", "unknown-class"),
+        ("beyond", "unknown-class"),
         ("row", "unknown-class"),
         ("cell", "unknown-class"),
         ("next", "unknown-class"),
     ],
 )
 def test_what_the_tables_do_not_know_is_denied(lab: Lab, what: str, word: str) -> None:
-    """No class, no row, an unset cell and an undecided one all deny."""
+    """A class without a row, one past the last, no row, an unset cell and an undecided one all deny."""
     number = lab.isolate(lab.b, INGRESS, allows((1, WEB_ATOM)))
     row = number * 16 + 1
     writes = {
         "class": Put("addresses", *Lab.address(lab.a.four, lab.a.number, 99)[1:]),
+        "beyond": Put("addresses", *Lab.address(lab.a.four, lab.a.number, lab.engine.capacity.classes)[1:]),
         "row": Put("rows", (number, 1), settled(0)),
         "cell": Put("cells", (row, WEB_ATOM), (0,)),
         "next": Put("cells", (row, WEB_ATOM), (Cell(Verdict.NEXT).pack(),)),
