@@ -204,6 +204,16 @@ def test_names_only_add_allows(lab: Lab) -> None:
     assert lab.word_of(lab.a, packets[3]) == "egress-not-allowed"
 
 
+def test_names_count_in_either_direction(lab: Lab) -> None:
+    """What a name gave is asked of a receiver's set too, by the sender's address."""
+    lab.isolate(lab.b, INGRESS, {}, flags=1)
+    key = NameKey(lab.b.number, lab.a.four).pack()
+    entry = NameEntry(lab.now + 5_000_000_000, Cell(Verdict.ALLOW, rule=2).pack())
+    assert lab.word_of(lab.a, tcp(Flow(lab.a.four, lab.b.four))) == "ingress-not-allowed"
+    lab.engine.loaded.maps.names.put(key, entry.pack())
+    assert lab.word_of(lab.a, tcp(Flow(lab.a.four, lab.b.four))) == "b"
+
+
 def test_sets_without_name_rules_do_not_look_at_names(lab: Lab) -> None:
     """The name stage is read only where the set says so."""
     lab.isolate(lab.a, EGRESS, {})
