@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/mutation"))
 
 from run_copies import copy_sources  # noqa: E402
+from why import KINDS, Kind, kind_of  # noqa: E402
 
 PAGE = ROOT / "docs/branches.md"
 SUITES = (("tests/fuzz/test_packets.py", "tests/fuzz/test_storm.py"), ("tests/kernel",))
@@ -120,15 +121,24 @@ def page(branches: list[Branch], sums: list[int]) -> str:
         "Every `if` of `bpf/` has two outcomes. Written by `make branches`, which counts them while the",
         f"attacks ({int(PACKETS):,} packets judged, {int(STORM):,} in storms) and the kernel tests run.",
         "",
-        f"**{taken} of {2 * len(branches)} outcomes reached.** Not reached:",
-        "",
-        "| Where | Condition | |",
-        "|---|---|---|",
+        f"**{taken} of {2 * len(branches)} outcomes reached.** The others, by why:",
     ]
-    for branch, word in never:
-        condition = branch.condition.replace("|", "\\|")
-        lines.append(f"| `{branch.file}` {branch.line} | `{condition}` | {word} |")
+    for kind in (*KINDS, None):
+        rows = [(branch, word) for branch, word in never if kind_of(branch.condition, word) == kind]
+        if rows:
+            lines += section(kind, rows)
     return "\n".join(lines) + "\n"
+
+
+def section(kind: Kind | None, rows: list[tuple[Branch, str]]) -> Iterator[str]:
+    """What was not reached, of one kind or for no reason that is known."""
+    yield f"\n## {kind.title if kind else 'Not reached by these tests'}"
+    if kind:
+        yield f"{kind.says}\n"
+    yield "| Where | Condition | |\n|---|---|---|"
+    for branch, word in rows:
+        condition = branch.condition.replace("|", "\\|")
+        yield f"| `{branch.file}` {branch.line} | `{condition}` | {word} |"
 
 
 def main() -> int:
