@@ -12,8 +12,9 @@ import struct
 from array import array
 from pathlib import Path
 
-from cloche.datapath import bpf, loader
+from cloche.datapath import adoption, bpf, loader, upgrade
 from cloche.datapath.maps import Map
+from cloche.datapath.testrun import Engine
 
 FOLDER = Path(os.environ["CLOCHE_BRANCHES"])
 MAP_NAME_AT, PROGRAM_MAPS_AT, MOST_MAPS = 24, 52, 64
@@ -55,10 +56,6 @@ def loaded(*arguments: object, **named: object) -> loader.Loaded:
     return made
 
 
-loader.load = loaded  # type: ignore[assignment]
-# Only now, as these take what they load with from there.
-from cloche.datapath.testrun import Engine  # noqa: E402
-
 _close = Engine.close
 
 
@@ -89,3 +86,5 @@ def pytest_sessionfinish() -> None:
 
 
 Engine.close = closed  # type: ignore[method-assign]
+for module in (loader, adoption, upgrade):
+    module.load = loaded  # type: ignore[attr-defined]

@@ -57,6 +57,18 @@ KINDS = (
         ),
     ),
     Kind(
+        "Only while another layout of the maps takes over",
+        "`tests/e2e/test_agent_upgrade.py` sends real packets through it: in the agent's own process, where "
+        "nobody counts.",
+        (
+            (r"is_waiting\(\)", TRUE),
+            (r"!has_gate", FALSE),
+            (r"has_old_flows", TRUE),
+            (r"!p|!old|bpf_map_lookup_elem\(&flows, key\)", FALSE),
+            (r"!old|bpf_map_lookup_elem\(&flows, key\)", TRUE),
+        ),
+    ),
+    Kind(
         "No test run brings it about",
         "Frames without a whole MAC or IP header, VLAN tags that the device took off, and segments of "
         "different sizes come from devices alone.",
