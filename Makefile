@@ -19,7 +19,7 @@ test: ## everything: set up, check, unit, kernel and end-to-end tests, the wheel
 kernel: ## the real program by test-run (root)
 	$(PYTHON) -m pytest tests/kernel
 
-fuzz: ## attacks at length: 10^8 packets (the oracle judges two in a hundred), 10^6 documents (root, an hour)
+fuzz: ## attacks at length: 10^8 packets (the oracle judges two in a hundred), 10^6 documents (root, half an hour and more)
 	$(PYTHON) tests/fuzz/run.py
 
 mutants: ## programs made wrong on purpose: does the suite notice each? (root, half an hour)
