@@ -1,4 +1,4 @@
-"""Compiles the C that the benchmarks need with the packaged compiler, once for each version of its source."""
+"""Compiles the C of benchmarks and tests with the packaged compiler, once for each version of its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _compile(arguments: list[str], sources: list[Path], output: Path) -> Path:
     if not output.exists():
         output.parent.mkdir(parents=True, exist_ok=True)
         fresh = output.with_suffix(".new")
-        command = [sys.executable, "-m", "ziglang", *arguments, "-o", str(fresh), str(sources[0])]
+        command = [sys.executable, "-m", "ziglang", *arguments, "-o", str(fresh), *map(str, sources)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         fresh.rename(output)
     return output
@@ -38,6 +38,16 @@ def program(source: Path) -> Path:
     return _compile(["cc", "-O2", "-s"], [source], OUTPUT / f"{source.stem}-{_digest([source])}")
 
 
+def library(sources: list[Path], headers: list[Path]) -> Path:
+    """The path of C sources of one folder compiled to a shared library, named as the folder is.
+
+    ``headers`` are what else it is made from. Raises CalledProcessError when they do not compile.
+    """
+    name = f"{sources[0].parent.name}-{_digest([*sources, *headers])}.so"
+    flags = ["-O2", "-s", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+    return _compile(["cc", *flags], sources, OUTPUT / name)
+
+
 def bpf_object(
     source: Path, headers: list[Path], options: tuple[str, ...] = ("-c",), suffix: str = ".bpf.o"
 ) -> Path:
@@ -50,4 +60,4 @@ def bpf_object(
     arguments = ["clang", "-target", "bpf", "-mcpu=v3", "-O2", "-g", *options]
     if source.suffix == ".c":
         arguments += includes
-    return _compile(arguments, sources, OUTPUT / f"{source.stem}-{_digest(sources)}{suffix}")
+    return _compile(arguments, [source], OUTPUT / f"{source.stem}-{_digest(sources)}{suffix}")

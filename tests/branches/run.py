@@ -21,10 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/mutation"))
 
 from run_copies import copy_sources  # noqa: E402
+from why import KINDS, Kind, kind_of  # noqa: E402
 
 PAGE = ROOT / "docs/branches.md"
-SUITES = (("tests/fuzz/test_packets.py",), ("tests/kernel", "-k", "not a_wrong_program"))
-PACKETS = "200000"
+SUITES = (("tests/fuzz/test_packets.py", "tests/fuzz/test_storm.py"), ("tests/kernel",))
+APART = ("-k", "not a_wrong_program_is_found and not a_wrong_program_is_told")
+"""Tests that build objects of their own, of which the counters know nothing."""
+PACKETS, STORM = "200000", "2000000"
 COUNTERS = """
 volatile __u32 branches[%d];
 #define BRANCH(n) ({ __asm__ volatile("" : : "i"(n)); branches[n] = branches[n] + 1; })
@@ -84,6 +87,7 @@ def run(copy: Path, counts: Path, *command: str) -> None:
         "PYTHONPATH": ":".join(str(copy / part) for part in ("src", "tools", "tests/branches")),
         "CLOCHE_BRANCHES": str(counts),
         "CLOCHE_PACKETS": PACKETS,
+        "CLOCHE_STORM": STORM,
     }
     done = subprocess.run([sys.executable, *command], cwd=copy, env=environment, check=False)
     if done.returncode:
@@ -115,17 +119,26 @@ def page(branches: list[Branch], sums: list[int]) -> str:
         "# Branches of the program",
         "",
         "Every `if` of `bpf/` has two outcomes. Written by `make branches`, which counts them while the",
-        f"attacks ({int(PACKETS):,} packets) and the kernel tests run.",
+        f"attacks ({int(PACKETS):,} packets judged, {int(STORM):,} in storms) and the kernel tests run.",
         "",
-        f"**{taken} of {2 * len(branches)} outcomes reached.** Not reached:",
-        "",
-        "| Where | Condition | |",
-        "|---|---|---|",
+        f"**{taken} of {2 * len(branches)} outcomes reached.** The others, by why:",
     ]
-    for branch, word in never:
-        condition = branch.condition.replace("|", "\\|")
-        lines.append(f"| `{branch.file}` {branch.line} | `{condition}` | {word} |")
+    for kind in (*KINDS, None):
+        rows = [(branch, word) for branch, word in never if kind_of(branch.condition, word) == kind]
+        if rows:
+            lines += section(kind, rows)
     return "\n".join(lines) + "\n"
+
+
+def section(kind: Kind | None, rows: list[tuple[Branch, str]]) -> Iterator[str]:
+    """What was not reached, of one kind or for no reason that is known."""
+    yield f"\n## {kind.title if kind else 'Not reached by these tests'}"
+    if kind:
+        yield f"{kind.says}\n"
+    yield "| Where | Condition | |\n|---|---|---|"
+    for branch, word in rows:
+        condition = branch.condition.replace("|", "\\|")
+        yield f"| `{branch.file}` {branch.line} | `{condition}` | {word} |"
 
 
 def main() -> int:
@@ -140,7 +153,7 @@ def main() -> int:
         branches = instrument(copy / "bpf")
         run(copy, counts, "tools/build_bpf.py", "--force")
         for suite in SUITES:
-            run(copy, counts, "-m", "pytest", "-p", "counting", *suite)
+            run(copy, counts, "-m", "pytest", "-p", "counting", *APART, *suite)
         text = page(branches, total(counts, 2 * len(branches)))
     print(text)
     if given.write:

@@ -1,13 +1,12 @@
 """Many sites at once, one process for each processor; a difference is made small and printed as steps.
 
-``python tests/fuzz/attack_pool.py --packets 1000000``; ``--replay FILE`` plays the steps of a file.
-The steps of a difference, as JSON, belong into ``tests/fuzz/corpus/``.
+``python tests/fuzz/attack_pool.py --packets 1000000``, or ``--storms``; ``--replay FILE`` plays the steps of
+a file. The steps of a difference, as JSON, belong into ``tests/fuzz/corpus/``.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections import Counter
@@ -19,30 +18,31 @@ from pathlib import Path
 from typing import NamedTuple
 
 if __name__ == "__main__":  # run as a file: what pytest does by its configuration
-    sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "kernel")]
+    TESTS = Path(__file__).parents[1]
+    sys.path[:0] = [str(TESTS), str(TESTS / "kernel"), str(TESTS.parent)]
 
-from attack_run import Difference, Run, Script, new_engine
-from attack_site import Change, Forget, Send, Step, Wait
+from attack_run import BASES, VARIATIONS, Difference, Run, Script
+from attack_site import CAPACITY
+from attack_steps import Room, packed, play, smallest, unpacked
+from attack_storm import Seen, compiled
 from program_lab import inside, make_devices
 
 from cloche.datapath import machine
-from cloche.model.flow import Delivery, Entry
-from cloche.model.reasons import Reason
+from cloche.datapath.loader import OBJECT
+from cloche.datapath.testrun import Engine
 
 SITE = 15_000
 """Packets on one site before the next one is made."""
-REPLAYS = int(os.environ.get("CLOCHE_REPLAYS", "60"))
-"""How often a difference is tried with fewer steps."""
-KINDS = {"change": Change, "wait": Wait, "send": Send, "forget": Forget}
-Seen = Counter[tuple[Reason, Delivery, Entry]]
+STORMY_SITE = 10 * BASES * (1 + VARIATIONS)
+"""The same where storms are sent."""
 
 
 class Share(NamedTuple):
-    """Packets of one seed; ``sample``: the oracle judges one stretch in this many."""
+    """Packets of one seed."""
 
     seed: int
     count: int
-    sample: int
+    storms: bool
 
 
 class Outcome(NamedTuple):
@@ -56,30 +56,27 @@ class Outcome(NamedTuple):
 
 
 @contextmanager
-def sites() -> Iterator[tuple[object, list[int]]]:
-    """An engine, and devices in a namespace that the thread is in."""
+def sites(path: Path = OBJECT) -> Iterator[Room]:
+    """An engine of an object, and devices in a namespace that the thread is in."""
     machine.mount_bpffs()
     namespace, devices = make_devices(6)
-    engine = new_engine()
+    engine = Engine(CAPACITY, path)
     try:
         with inside(namespace):
-            yield engine, devices
+            yield Room(engine, devices)
     finally:
         engine.close()
         os.close(namespace)
 
 
-def attack(count: int, seed: int, sample: int = 1, processes: int | None = None) -> Outcome:
-    """Send ``count`` packets; what came of it. Seeds follow each other from ``seed`` on."""
-    shares = [
-        Share(seed + number, min(SITE, count - number * SITE), sample) for number in range(-(-count // SITE))
-    ]
-    outcomes = []
+def attack(count: int, seed: int, storms: bool = False, processes: int | None = None) -> Outcome:
+    """Send ``count`` packets, the oracle judging, or in storms, seeds from ``seed`` on; what came of it."""
+    compiled()
+    size = STORMY_SITE if storms else SITE
+    shares = [Share(seed + at // size, min(size, count - at), storms) for at in range(0, count, size)]
     workers = processes or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        for outcome in pool.map(_work, [shares[n::workers] for n in range(workers)]):
-            outcomes.append(outcome)
-    return total(outcomes)
+        return total(list(pool.map(_work, [shares[n::workers] for n in range(workers)])))
 
 
 def total(outcomes: list[Outcome]) -> Outcome:
@@ -93,80 +90,30 @@ def total(outcomes: list[Outcome]) -> Outcome:
 
 def _work(shares: list[Share]) -> Outcome:
     outcomes = []
-    with sites() as (engine, devices):
+    with sites() as room:
         for share in shares:
-            run = Run(engine, devices)  # type: ignore[arg-type]
-            script = Script(run, share.seed, share.sample)
-            failures: tuple[str, ...] = ()
-            try:
-                script.go(share.count)
-            except Difference as found:
-                small = shrink(engine, devices, script.steps)
-                failures = (f"seed {share.seed}, packet {script.packets}: {found}\n{packed(small)}\n",)
-            outcomes.append(Outcome(script.packets, run.judged, run.untried, run.seen, failures))
-            if failures:
+            outcomes.append(one_share(room, share))
+            if outcomes[-1].failures:
                 break
     return total(outcomes)
 
 
-# --- steps to keep ---
-
-
-def packed(steps: list[Step]) -> str:
-    """Steps as JSON, one a line."""
-    rows = []
-    for one in steps:
-        values = [value.hex() if isinstance(value, bytes) else value for value in one]
-        rows.append(json.dumps([type(one).__name__.lower(), *values]))
-    return "[\n" + ",\n".join(rows) + "\n]"
-
-
-def unpacked(text: str) -> list[Step]:
-    """The steps of ``packed``."""
-    steps: list[Step] = []
-    for kind, *values in json.loads(text):
-        if kind == "send":
-            values[1] = bytes.fromhex(values[1])
-        steps.append(KINDS[kind](*values))
-    return steps
-
-
-def play(engine: object, devices: list[int], steps: list[Step]) -> str:
-    """Play steps on a new site: the difference found, "" when there is none."""
-    run = Run(engine, devices)  # type: ignore[arg-type]
+def one_share(room: Room, share: Share) -> Outcome:
+    """Send the packets of one seed, up to the first that makes a difference."""
+    run = Run(*room)
+    script = Script(run, share.seed, share.storms)
+    failures: tuple[str, ...] = ()
     try:
-        for one in steps:
-            run.do(one)
+        script.go(share.count)
     except Difference as found:
-        return str(found)
-    return ""
-
-
-def shrink(engine: object, devices: list[int], steps: list[Step]) -> list[Step]:
-    """Fewer steps with a difference still, by leaving out ever smaller runs of them."""
-    begin = max((n for n, one in enumerate(steps) if isinstance(one, Forget)), default=0)
-    best = [one for one in steps[:begin] if isinstance(one, Change | Wait)] + steps[begin:]
-    if not play(engine, devices, best):
-        return steps
-    size, tries = len(best) // 2, 0
-    while size and tries < REPLAYS:
-        at = 0
-        while at < len(best) - 1 and tries < REPLAYS:
-            fewer = best[:at] + best[min(at + size, len(best) - 1) :]
-            tries += 1
-            if play(engine, devices, fewer):
-                best = fewer
-            else:
-                at += size
-        size //= 2
-    return best
+        told = f"seed {share.seed}, packet {run.sent}: {found}"
+        failures = (f"{told}\n{packed(smallest(room, script.steps))}\n",)
+    return Outcome(run.sent, run.judged, run.untried, run.sender.seen(), failures)
 
 
 def report(outcome: Outcome) -> str:
     """What became of the packets, as text."""
-    lines = [
-        f"{outcome.sent} packets, {outcome.judged} judged by the oracle too, {outcome.untried} too short"
-    ]
+    lines = [f"{outcome.sent} packets, {outcome.judged} judged by the oracle, {outcome.untried} too short"]
     for (reason, delivery, entry), count in sorted(outcome.seen.items()):
         lines.append(f"{count:10} {reason.shown:24} {delivery.name.lower():9} {entry.name.lower()}")
     return "\n".join([*lines, *outcome.failures])
@@ -177,16 +124,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--sample", type=int, default=1, help="the oracle judges one stretch in this many")
+    parser.add_argument("--storms", action="store_true", help="each frame varied many times, no oracle asked")
     parser.add_argument("--processes", type=int)
     parser.add_argument("--replay", type=Path, help="a file of steps")
     given = parser.parse_args()
     if given.replay:
-        with sites() as (engine, devices):
-            difference = play(engine, devices, unpacked(given.replay.read_text()))
+        with sites() as room:
+            difference = play(room, unpacked(given.replay.read_text())).wrong
         print(difference or "no difference")
         return 1 if difference else 0
-    outcome = attack(given.packets, given.seed, given.sample, given.processes)
+    outcome = attack(given.packets, given.seed, given.storms, given.processes)
     print(report(outcome))
     return 1 if outcome.failures else 0
 

@@ -1,32 +1,29 @@
 """Throws frames at the program and compares every answer with the oracle's.
 
-Invariant: whatever a frame holds, the program's verdict, reason, delivery and new addresses are the
-oracle's; a denied frame is dropped with its reason and unchanged; what an endpoint gets was sent by who its
-source address says, and MACs are its own. ``attack_pool`` does it many times.
+Invariant: whatever a frame holds, the program's verdict, reason, delivery and new addresses are the oracle's;
+and it does nothing that no frame may do (``storm/judging.c``). ``attack_pool`` does it many times.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from random import Random
 
 from attack_frames import Attacker
-from attack_site import CAPACITY, KEYS, UPLINK, Change, Forget, Send, Site, Step, Wait, addresses, mac
-from frame_reading import Origin, read, read_uplink
+from attack_site import KEYS, UPLINK, Change, Forget, Send, Site, Step, Storm, Wait
+from attack_storm import Sender
+from frame_reading import read, read_uplink
 
-from cloche.datapath.settings import HOST_MARK
 from cloche.datapath.testrun import Engine, Result
-from cloche.model.address import Address
-from cloche.model.flow import Decision, Delivery, Entry, Packet, Verdict
+from cloche.model.flow import Decision, Delivery, Packet, Verdict
 from cloche.model.reasons import Reason
 from cloche.model.tracker import Tracker, step
-from frames import SCTP, TCP, UDP, checksum_errors, packet_of, split
+from frames import SCTP, TCP, UDP, packet_of, split
 
-SHOT, REDIRECTED, PASSED_ON = 2, 7, 0xFFFFFFFF
-SHORTEST = {b"\x08\x00": 34, b"\x86\xdd": 54}
-"""With fewer bytes of IP header the kernel refuses the test run, and no device would hand them on."""
+PASSED_ON = 0xFFFFFFFF
 STRETCH = 1500
 """Packets between two emptyings of the flow table: the reference tracker copies itself for each."""
+BASES, VARIATIONS = 128, 256
+"""Frames between two emptyings where each is followed by a storm, and packets in that."""
 WAITS = (
     1,
     1_000_000,
@@ -44,21 +41,22 @@ class Difference(AssertionError):  # noqa: N818 - what is looked for
 
 
 class Run:
-    """Steps on one site; ``seen`` counts what became of packets: reason, delivery, entry."""
+    """Steps on one site. ``sent``: packets; ``judged``: by the oracle; ``untried``: too short to be run."""
 
-    def __init__(self, engine: Engine, devices: list[int]) -> None:
+    def __init__(self, engine: Engine, devices: list[int], ask_oracle: bool = True) -> None:
         self.site = Site(engine, devices)
+        self.sender = Sender(self.site)
         self.tracker = Tracker()
-        self.seen: Counter[tuple[Reason, Delivery, Entry]] = Counter()
         self.result: Result | None = None
-        self.untried = self.judged = 0
-        self.ask_oracle = True
+        self.sent = self.untried = self.judged = 0
+        self.ask_oracle = ask_oracle
 
     def do(self, one: Step) -> None:
         """One step; Difference when the program and the oracle do not agree."""
         match one:
             case Change(seed):
                 self.site.change(seed)
+                self.sender.learn()
             case Wait(ns):
                 self.site.wait(ns)
             case Forget():
@@ -66,18 +64,28 @@ class Run:
                 self.tracker = Tracker()
             case Send(by, frame):
                 self._send(by, frame)
+            case Storm():
+                self._storm(one)
+
+    def _storm(self, one: Storm) -> None:
+        blown = self.sender.storm(*one)
+        self.site.now = self.site.engine.config().clock_ns
+        self.sent += blown.sent
+        self.untried += blown.untried
+        if blown.wrong:
+            raise Difference(blown.wrong)
 
     def _send(self, by: str, frame: bytes) -> None:
         site, origin = self.site, self.site.origin(by)
-        result = self.result = run(site, by, frame)
-        if result is None:
+        self.result, outlaw = self.sender.send(by, frame)
+        self.sent += 1
+        if self.result is None:
             self.untried += 1
             return
-        self.seen[result.reason, result.delivery, origin.entry] += 1
+        result = _passed_on(self.result) if by == UPLINK else self.result
         if not self.ask_oracle:
-            wrong = outlaw(frame, origin, result)
-            if wrong:
-                raise Difference(f"{wrong}\nprogram {result}")
+            if outlaw:
+                raise Difference(f"{outlaw}\nprogram {result}")
             return
         self.judged += 1
         said = read_uplink(site.world, frame) if by == UPLINK else read(site.world, frame, origin)
@@ -86,24 +94,9 @@ class Run:
             decision, self.tracker = step(site.world, self.tracker, said, site.now)
         else:
             decision = said
-        wrong = compare(decision, result, packet) or outlaw(frame, origin, result)
+        wrong = compare(decision, result, packet) or outlaw
         if wrong:
             raise Difference(f"{wrong}\npacket {packet}\noracle {decision}\nprogram {result}")
-
-
-def run(site: Site, by: str, frame: bytes) -> Result | None:
-    """The real program on the frame; None where the kernel's test run takes no frame so short."""
-    number = KEYS.index(by) + 1 if by in KEYS else 5
-    try:
-        if by == UPLINK:
-            return _passed_on(site.engine.run("from_uplink", frame, site.devices[0]))
-        if by in ("host", "stack"):
-            return site.engine.run("from_stack", frame, site.devices[0], HOST_MARK if by == "host" else 0)
-        return site.engine.run("from_endpoint", frame, site.devices[number])
-    except OSError:
-        if len(frame) < SHORTEST.get(frame[12:14], 14):
-            return None
-        raise
 
 
 def _passed_on(result: Result) -> Result:
@@ -135,73 +128,39 @@ def compare(decision: Decision, result: Result, packet: Packet | None) -> str:
     return ""
 
 
-def outlaw(frame: bytes, origin: Origin, result: Result) -> str:
-    """What no frame may do, whatever the oracle says of it."""
-    if result.verdict is Verdict.ALLOW:
-        expected = PASSED_ON if result.delivery is Delivery.PASS else REDIRECTED
-        if result.reason is not Reason.NONE or result.retval != expected:
-            return f"allowed with {result.reason.shown}, returns {result.retval}"
-    elif result.verdict is not Verdict.DENY or result.reason is Reason.NONE:
-        return "dropped without a reason"
-    if result.verdict is Verdict.DENY and result.delivery is not Delivery.BACK:
-        if result.retval != SHOT or result.delivery is not Delivery.NOWHERE:
-            return f"denied, but returns {result.retval}"
-        return "" if result.frame == frame else "denied, but changed"
-    if origin.entry is Entry.ENDPOINT and result.delivery is not Delivery.BACK:
-        return _spoofed(frame, origin)
-    if result.delivery is Delivery.ENDPOINT:
-        gateway = bytes([2, 0, 0, 0, 2, result.endpoint])
-        if result.frame[:12] != mac(result.endpoint) + gateway:
-            return "delivered with somebody else's MACs"
-    return _checksums(frame, result) if result.frame[14:] != frame[14:] else ""
-
-
-def _spoofed(frame: bytes, origin: Origin) -> str:
-    """An endpoint's frame passed: it has the endpoint's own MAC and one of its addresses."""
-    six = frame[12:14] == b"\x86\xdd"
-    source = Address(frame[22:38]) if six else Address(bytes(10) + b"\xff\xff" + frame[26:30])
-    if frame[6:12] != origin.mac or source not in addresses(KEYS.index(origin.sender) + 1):
-        return "passed from a spoofed source"
-    return ""
-
-
-def _checksums(frame: bytes, result: Result) -> str:
-    """A rewritten packet has no checksum wrong that was right before."""
-    if result.delivery is Delivery.BACK:
-        return ""
-    before, after = (set(checksum_errors(packet_of(one))) for one in (frame, result.frame))
-    return f"spoils checksums: {after - before}" if after - before else ""
-
-
 class Script:
     """The steps of one seed, each drawn when the one before is done, as answers depend on what passed.
 
-    The oracle is asked in one stretch of ``sample``; invariants hold in all.
+    The oracle is asked about every packet, or, with ``storms``, each is followed by its variations and the
+    oracle is not asked.
     """
 
-    def __init__(self, one: Run, seed: int, sample: int = 1) -> None:
-        self.sample = sample
-        self.run, self.seed, self.draw = one, seed, Random(seed)
+    def __init__(self, one: Run, seed: int, storms: bool = False) -> None:
+        self.run, self.draw, self.storms = one, Random(seed), storms
+        self.run.ask_oracle = not storms
         self.attacker = Attacker(self.draw)
         self.steps: list[Step] = []
-        self.packets = 0
 
     def go(self, count: int) -> None:
         """Send ``count`` frames; Difference at the first that is not as it should be."""
-        while self.packets < count:
-            if self.packets % STRETCH == 0:
-                self.run.ask_oracle = self.packets // STRETCH % self.sample == self.seed % self.sample
+        stretch, changes = (BASES * (1 + VARIATIONS), 0.03) if self.storms else (STRETCH, 0.004)
+        until = 0
+        while self.run.sent < count:
+            if self.run.sent >= until:
+                until += stretch
                 self._do(Forget())
                 self.attacker.forget()
             chance = self.draw.random()
-            if chance < 0.004 or not self.steps:
+            if chance < changes or len(self.steps) == 1:
                 self._do(Change(self.draw.getrandbits(32)))
-            elif chance < 0.05:
+            elif chance < changes + 0.046:
                 self._do(Wait(self.draw.choice(WAITS)))
             by, frame = self.attacker.next()
             self._do(Send(by, frame))
-            self.packets += 1
             self._hear(self.run.result)
+            if self.storms and self.run.sent < count:
+                most = min(VARIATIONS, count - self.run.sent)
+                self._do(Storm(by, frame, self.draw.getrandbits(48), most))
 
     def _do(self, one: Step) -> None:
         self.steps.append(one)
@@ -215,8 +174,3 @@ class Script:
             self.attacker.passed(KEYS[result.endpoint - 1], packet)
         elif result.delivery is Delivery.STACK:
             self.attacker.passed("stack", packet)
-
-
-def new_engine() -> Engine:
-    """A second instance of the program, with room for a stretch of packets."""
-    return Engine(CAPACITY)

@@ -1,6 +1,7 @@
 """One host under attack: random policies and services in the real program, and the oracle beside it.
 
-Everything follows from seeds, so that a list of steps (``Change``, ``Wait``, ``Send``) always says the same.
+Everything follows from seeds, so that a list of steps (``Change``, ``Wait``, ``Send``, ``Storm``) always says
+the same.
 """
 
 from __future__ import annotations
@@ -111,7 +112,16 @@ class Forget(NamedTuple):
     """The flow, fragment and affinity tables are emptied."""
 
 
-Step = Change | Wait | Send | Forget
+class Storm(NamedTuple):
+    """So many variations of a frame come in, which follow from a seed; time passes now and then."""
+
+    by: str
+    frame: bytes
+    seed: int
+    count: int
+
+
+Step = Change | Wait | Send | Forget | Storm
 
 
 def addresses(number: int) -> tuple[Address, Address]:

@@ -6,8 +6,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from attack_steps import Room
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernel"))
 
@@ -24,7 +28,7 @@ def bpf_machine() -> None:
 
 
 @pytest.fixture(scope="module")
-def site_room(bpf_machine: None) -> Iterator[tuple[object, list[int]]]:
+def site_room(bpf_machine: None) -> Iterator[Room]:
     """An engine with room for attacks, and devices in a namespace that the test's thread is in."""
     from attack_pool import sites
 

@@ -116,6 +116,7 @@ def _work(seeds: range) -> Outcome:
         for seed in seeds:
             draw = Random(seed)
             content = document(draw)
+            path.unlink(missing_ok=True)  # a file cut to nothing and written anew waits for the disk
             path.write_bytes(content)
             try:
                 said[reader.take(path, draw)] += 1

@@ -213,6 +213,24 @@ def test_a_quoted_udp_checksum_of_zero_stays_zero(lab: Lab) -> None:
     assert delivered(lab.send(lab.b, sent), lab.a) == hop_less(expected)
 
 
+@FAMILIES
+def test_a_quoted_udp_checksum_that_comes_to_zero_is_written_as_ones(lab: Lab, ipv6: bool) -> None:
+    """As a sender writes it, since zero means none."""
+    flow, towards = opened(lab, UDP, ipv6, 8080)
+    rest = split(udp(flow, bytes(2)))[3][6:8]
+    assert split(udp(flow, rest))[3][6:8] == b"\xff\xff"
+    sent = unreachable(towards.back(), udp(towards, rest))
+    assert delivered(lab.send(lab.b, sent), lab.a) == hop_less(unreachable(flow.back(), udp(flow, rest)))
+
+
+def test_a_quoted_sctp_checksum_of_zero_stays_zero(lab: Lab) -> None:
+    """Left to the receiver, it is not known (RFC 9653)."""
+    flow, towards = opened(lab, SCTP, False, 8080)
+    expected = unreachable(flow.back(), sctp(flow, checksum=0))
+    sent = unreachable(towards.back(), sctp(towards, checksum=0))
+    assert delivered(lab.send(lab.b, sent), lab.a) == hop_less(expected)
+
+
 def test_quotes_with_options_and_extension_headers(lab: Lab) -> None:
     """The quoted ports are found behind them."""
     for ipv6, extra in (

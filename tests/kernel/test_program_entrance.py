@@ -18,9 +18,10 @@ from program_lab import (
 )
 
 from cloche.datapath.layout import EndpointState
+from cloche.model.address import parse_address
 from cloche.model.flow import Delivery, Verdict
 from cloche.model.topology import GATEWAY4, GATEWAY6, HAIRPIN4
-from cloche.tables.schema import Flip
+from cloche.tables.schema import AddressFlag, Flip, Put
 from frames import (
     ARP,
     Arp,
@@ -62,9 +63,18 @@ def test_without_a_generation_everything_is_denied(lab: Lab) -> None:
 
 
 def test_a_link_that_no_endpoint_has_is_unknown(lab: Lab) -> None:
-    """A frame on any other device is refused."""
+    """A frame on any other device is refused, also while the link's endpoint is not there yet."""
     stranger = lab.a._replace(ifindex=lab.devices[5])
     assert lab.word_of(stranger, tcp(Flow(lab.a.four, lab.b.four))) == "unknown-link"
+    lab.engine.write([Put("links", lab.devices[5], 9)])
+    assert lab.word_of(stranger, tcp(Flow(lab.a.four, lab.b.four))) == "unknown-link"
+
+
+def test_a_gateway_is_no_destination_whatever_its_address(lab: Lab) -> None:
+    """One that is no link-local address either."""
+    lab.engine.write([lab.address(parse_address(NOBODY4), flags=AddressFlag.GATEWAY)])
+    assert lab.word_of(lab.a, tcp(Flow(lab.a.four, NOBODY4))) == "link-local"
+    assert lab.word_of_stack(tcp(Flow(OUTSIDE4, NOBODY4))) == "link-local"
 
 
 def test_a_closed_endpoint_sends_nothing_and_gets_nothing(lab: Lab) -> None:

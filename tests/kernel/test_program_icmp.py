@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from program_lab import ALT, HOST4, OUTSIDE4, OUTSIDE6, SERVICE4, WEB, WEB_ATOM, Lab, allows
+from program_lab import ALT, ALT_ATOM, HOST4, OUTSIDE4, OUTSIDE6, SERVICE4, WEB, WEB_ATOM, Lab, allows
 
 from cloche.datapath.events import read_flows
 from cloche.model.policy import Direction
+from cloche.model.topology import HAIRPIN4
 from frames import ICMP, SYN, UDP, Flow, IpOptions, echo, fragments, icmp, ip, sctp, tcp, udp, unreachable
 
 INGRESS = Direction.INGRESS
@@ -122,6 +123,23 @@ def test_an_error_about_a_flow_that_is_no_longer_allowed(lab: Lab) -> None:
     assert lab.word_of(lab.b, unreachable(flow.back(), udp(flow))) == UNRELATED
     assert lab.word_of(lab.a, udp(flow)) == "ingress-not-allowed"
     assert lab.word_of(lab.b, unreachable(flow.back(), udp(flow))) == UNRELATED
+
+
+def test_an_error_about_a_hairpin_is_judged_as_the_pod_to_itself(lab: Lab) -> None:
+    """After a flip, from either side; once policy closes it, it is about nothing."""
+    lab.serve(WEB, UDP, [(lab.a.four, ALT)])
+    lab.isolate(lab.a, INGRESS, allows((1, ALT_ATOM)))
+    flow, towards = Flow(lab.a.four, SERVICE4), Flow(HAIRPIN4, lab.a.four, 40000, ALT)
+    about_request = unreachable(towards.back(), udp(towards))
+    about_reply = unreachable(flow, udp(flow.back()))
+    lab.word_of(lab.a, udp(flow))
+    for error in (about_request, about_reply):
+        assert lab.word_of(lab.a, error) == "a"
+        lab.flip()
+        assert lab.word_of(lab.a, error) == "a"
+    lab.isolate(lab.a, INGRESS, allows((2, ALT_ATOM)))
+    lab.flip()
+    assert [lab.word_of(lab.a, error) for error in (about_request, about_reply)] == [UNRELATED] * 2
 
 
 def test_an_error_about_an_expired_flow(lab: Lab) -> None:

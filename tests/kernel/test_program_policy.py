@@ -103,17 +103,19 @@ def test_an_answer_names_set_class_atom_and_rule(lab: Lab) -> None:
     ("what", "word"),
     [
         ("class", "unknown-class"),
+        ("beyond", "unknown-class"),
         ("row", "unknown-class"),
         ("cell", "unknown-class"),
         ("next", "unknown-class"),
     ],
 )
 def test_what_the_tables_do_not_know_is_denied(lab: Lab, what: str, word: str) -> None:
-    """No class, no row, an unset cell and an undecided one all deny."""
+    """A class without a row, one past the last, no row, an unset cell and an undecided one all deny."""
     number = lab.isolate(lab.b, INGRESS, allows((1, WEB_ATOM)))
     row = number * 16 + 1
     writes = {
         "class": Put("addresses", *Lab.address(lab.a.four, lab.a.number, 99)[1:]),
+        "beyond": Put("addresses", *Lab.address(lab.a.four, lab.a.number, lab.engine.capacity.classes)[1:]),
         "row": Put("rows", (number, 1), settled(0)),
         "cell": Put("cells", (row, WEB_ATOM), (0,)),
         "next": Put("cells", (row, WEB_ATOM), (Cell(Verdict.NEXT).pack(),)),
@@ -200,6 +202,16 @@ def test_names_only_add_allows(lab: Lab) -> None:
     assert lab.word_of(lab.a, packets[2]) == "egress-not-allowed"
     names.put(key, NameEntry(lab.now + 5_000_000_000, Cell(DENY, rule=2).pack()).pack())
     assert lab.word_of(lab.a, packets[3]) == "egress-not-allowed"
+
+
+def test_names_count_in_either_direction(lab: Lab) -> None:
+    """What a name gave is asked of a receiver's set too, by the sender's address."""
+    lab.isolate(lab.b, INGRESS, {}, flags=1)
+    key = NameKey(lab.b.number, lab.a.four).pack()
+    entry = NameEntry(lab.now + 5_000_000_000, Cell(Verdict.ALLOW, rule=2).pack())
+    assert lab.word_of(lab.a, tcp(Flow(lab.a.four, lab.b.four))) == "ingress-not-allowed"
+    lab.engine.loaded.maps.names.put(key, entry.pack())
+    assert lab.word_of(lab.a, tcp(Flow(lab.a.four, lab.b.four))) == "b"
 
 
 def test_sets_without_name_rules_do_not_look_at_names(lab: Lab) -> None:

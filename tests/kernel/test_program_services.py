@@ -223,10 +223,11 @@ def test_two_flows_may_not_be_translated_to_the_same(lab: Lab) -> None:
     assert lab.word_of(lab.a, udp(to_service(lab, by=5000))) == "b"
 
 
-def test_a_translation_that_cannot_be_remembered_does_not_pass(lab: Lab) -> None:
-    """Without a slot a service's flow is refused, and nothing of it stays."""
+@pytest.mark.parametrize("quota", [0, 1])
+def test_a_translation_that_cannot_be_remembered_does_not_pass(lab: Lab, quota: int) -> None:
+    """Without a slot, or with one for its flow alone, it is refused, and nothing of it stays."""
     lab.serve(WEB, UDP, [(lab.b.four, ALT)])
-    lab.put_endpoint(lab.a, quota=0)
+    lab.put_endpoint(lab.a, quota=quota)
     assert lab.word_of(lab.a, udp(to_service(lab))) == "flow-table-full"
     assert list(read_flows(lab.engine.loaded.maps.flows)) == []
 
