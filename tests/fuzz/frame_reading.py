@@ -54,10 +54,11 @@ class Upper(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """What IP says of the whole packet: hops left, and bytes from its header on."""
+    """Of the whole packet: hops left, bytes from its header on, and whether the frame is for many."""
 
     ttl: int
     length: int
+    for_many: bool
 
 
 def read(world: World, frame: bytes, origin: Origin) -> Packet | Decision:
@@ -96,10 +97,11 @@ def _read(world: World, frame: bytes, origin: Origin) -> Packet | Decision:
             return _arp(world, frame, origin)
     elif kind == ARP:
         raise Refused(Reason.NEIGHBOUR)
+    for_many = bool(frame[0] & 1)
     if kind == IPV4:
-        return _ipv4(frame[14:], origin)
+        return _ipv4(frame[14:], origin, for_many)
     if kind == IPV6:
-        return _ipv6(frame[14:], origin)
+        return _ipv6(frame[14:], origin, for_many)
     raise Refused(Reason.ETHERTYPE)
 
 
@@ -124,7 +126,7 @@ def _arp(world: World, frame: bytes, origin: Origin) -> Decision:
 # --- IP ---
 
 
-def _ipv4(data: bytes, origin: Origin) -> Packet:
+def _ipv4(data: bytes, origin: Origin, for_many: bool) -> Packet:
     if len(data) < 20:
         raise Refused(Reason.MALFORMED)
     header, length = (data[0] & 15) * 4, number(data, 2, 2)
@@ -135,7 +137,7 @@ def _ipv4(data: bytes, origin: Origin) -> Packet:
     word = number(data, 6, 2)
     offset, more, payload = (word & 0x1FFF) * 8, bool(word & 0x2000), data[header:length]
     part = Fragment(number(data, 4, 2), offset, len(payload), more) if offset or more else None
-    return _packet(ends, Upper(data[9], payload, part), origin, Whole(data[8], length))
+    return _packet(ends, Upper(data[9], payload, part), origin, Whole(data[8], length, for_many))
 
 
 def _options(options: bytes) -> None:
@@ -152,12 +154,12 @@ def _options(options: bytes) -> None:
         at += size
 
 
-def _ipv6(data: bytes, origin: Origin) -> Packet:
+def _ipv6(data: bytes, origin: Origin, for_many: bool) -> Packet:
     if len(data) < 40 or data[0] >> 4 != 6 or number(data, 4, 2) + 40 > len(data):
         raise Refused(Reason.MALFORMED)
     ends = unmapped(data[8:24]), unmapped(data[24:40])
     length = 40 + number(data, 4, 2)
-    return _packet(ends, _chain(data[6], data[40:length]), origin, Whole(data[7], length))
+    return _packet(ends, _chain(data[6], data[40:length]), origin, Whole(data[7], length, for_many))
 
 
 def unmapped(address: bytes) -> Address:
@@ -200,7 +202,7 @@ def _packet(ends: tuple[Address, Address], upper: Upper, origin: Origin, whole: 
     if part is not None and not part.offset and not part.more:
         part = None
     fields: dict[str, object] = {"entry": origin.entry, "sender": origin.sender}
-    fields |= {name: value for name, value in whole._asdict().items() if name in Packet.__struct_fields__}
+    fields |= whole._asdict()
     if part is not None and part.offset:
         return Packet(*ends, protocol, fragment=part, **fields)  # type: ignore[arg-type]
     need = 8 if protocol == icmp_protocol else NEEDS.get(protocol, 0)

@@ -95,6 +95,14 @@ def test_errors_and_later_parts_are_not_answered() -> None:
     assert said(one.send(udp(A, B, fragment=later, length=28, ttl=1))) == ("ttl", "NOWHERE")
 
 
+def test_what_came_for_many_is_not_answered() -> None:
+    """A frame to the link's broadcast or multicast address is turned away in silence, and nobody's share."""
+    one = history(mtu=1400)
+    assert said(one.send(udp(A, B, ttl=1, for_many=True))) == ("ttl", "NOWHERE")
+    assert said(one.send(udp(A, B, length=1401, for_many=True))) == ("too-big", "NOWHERE")
+    assert one.send(udp(A, B, for_many=True)).ttl == 63
+
+
 def test_answers_have_a_share() -> None:
     """So many at once for each endpoint, then one for each span; what is beyond is dropped all the same."""
     one = history(mtu=1400)

@@ -120,6 +120,8 @@ class Packet(msgspec.Struct, frozen=True):
     """Bytes from the IP header on; where the kernel will cut it into segments, of the longest one."""
     target: Address | None = None
     """What a neighbour solicitation (ICMPv6 135, hop limit 255, code 0) asks for; else None."""
+    for_many: bool = False
+    """Came as the link's broadcast or multicast."""
 
     @property
     def is_icmp(self) -> bool:

@@ -6,7 +6,7 @@
 
 #include "storm.h"
 
-enum { SHOT = 2, REDIRECTED = 7, ARP = 0x0806, IPV6 = 0x86dd };
+enum { SHOT = 2, REDIRECTED = 7, ARP = 0x0806 };
 #define PASSED_ON 0xffffffffu
 
 static const char *WORDS[WRONGS] = {
@@ -30,6 +30,7 @@ static const char *WORDS[WRONGS] = {
 	[SPOILT_IPV4] = "spoils the header's checksum",
 	[SPOILT_UPPER] = "spoils the upper checksum",
 	[ANSWER_ASTRAY] = "answered to somebody else",
+	[ANSWER_UNASKED] = "answered what no router answers: an error, a later part, what came for many",
 	[ANSWER_WRONG] = "answered with what cannot be read, or a wrong checksum",
 	[MALFORMED_PASSED] = "passed though its headers do not hold together",
 	[ROUTED_PASSED] = "passed with a source route",
@@ -46,6 +47,7 @@ struct passage {
 	struct reading before;
 	struct reading after;
 	__u32 verdict;
+	__u32 reason;
 	__u32 delivery;
 };
 
@@ -168,6 +170,13 @@ static enum wrong judge_contents(const struct passage *one)
 	return FINE;
 }
 
+// A denial for what the packet is (hops.md): a service's refusal is another matter.
+static int is_unasked(const struct passage *one)
+{
+	return one->verdict == VERDICT_DENY && one->reason != REASON_NO_BACKEND &&
+	       (one->sent->frame[0] & 1 || one->before.later || is_error(one->sent->frame, &one->before));
+}
+
 static enum wrong judge_answer(const struct passage *one)
 {
 	const __u8 *to = one->sent->by < PARTIES ? one->site->parties[one->sent->by].mac : one->site->stack_mac;
@@ -176,6 +185,8 @@ static enum wrong judge_answer(const struct passage *one)
 
 	if (memcmp(after, to, 6))
 		return ANSWER_ASTRAY;
+	if (is_unasked(one))
+		return ANSWER_UNASKED;
 	if (get16(one->sent->frame + 12) == ARP)
 		return get16(after + 12) != ARP || get16(after + 20) != 2 ? ANSWER_WRONG : FINE;
 	if (one->after.family != one->before.family || one->after.end != one->answer->length ||
@@ -232,8 +243,9 @@ static enum wrong judge_passage(const struct passage *one)
 enum wrong judge(const struct site *site, const struct sent *sent, const struct answer *answer)
 {
 	__u32 verdict = answer->cb[0] & 0xff, reason = answer->cb[0] >> 8 & 0xff;
-	struct passage one = { site, sent, answer, .verdict = verdict, .delivery = answer->cb[0] >> 16 & 0xff };
+	struct passage one = { site, sent, answer, .verdict = verdict, .reason = reason };
 
+	one.delivery = answer->cb[0] >> 16 & 0xff;
 	one.before = read_frame(sent->frame, sent->length);
 	if (reason == REASON_INTERNAL)
 		return HELPER_FAILED;

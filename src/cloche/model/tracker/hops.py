@@ -17,7 +17,7 @@ def enter(packet: Packet, receiver: Place) -> Decision | None:
     Delivery BACK: it is of a kind that is answered; whether it is, ``answered`` says.
     """
     later = packet.fragment is not None and packet.fragment.offset > 0
-    delivery = Delivery.NOWHERE if later or packet.is_error else Delivery.BACK
+    delivery = Delivery.NOWHERE if later or packet.is_error or packet.for_many else Delivery.BACK
     if packet.entry is Entry.ENDPOINT and packet.ttl <= 1:
         return denied(packet, Reason.TTL, delivery)
     if 0 < receiver.mtu < packet.length:
