@@ -191,7 +191,7 @@ class Traffic:
         return twice
 
     def _steady(self, index: int, way: Way) -> None:
-        one = opened(way.source, family(way.address), socket.SOCK_DGRAM)
+        one = opened(way.source, family(way.address), socket.SOCK_DGRAM, FIRST_PORT + PORTS * (index + 1) - 1)
         one.connect((way.address, PORT))
 
         def job() -> float:
@@ -240,8 +240,9 @@ class Traffic:
             self._knock(index, way)
 
     def _port(self, index: int) -> int:
-        """The next of a way's own ports: a flow by a service has none of one that goes to its backend."""
-        return FIRST_PORT + PORTS * index + next(self._ports[index]) % PORTS
+        """The next of a way's own ports: a flow by a service has none of one that goes to its backend. The last
+        one is the steady flow's."""
+        return FIRST_PORT + PORTS * index + next(self._ports[index]) % (PORTS - 1)
 
     def _knock(self, index: int, way: Way) -> None:
         """A SYN that may not arrive; whoever connects says who he is."""
