@@ -240,8 +240,8 @@ class Traffic:
             self._knock(index, way)
 
     def _port(self, index: int) -> int:
-        """The next of a way's own ports: a flow by a service has none of one that goes to its backend. The last
-        one is the steady flow's."""
+        """The next of a way's own ports, of which its steady flow has the last: a flow by a service has none
+        of one that goes to its backend."""
         return FIRST_PORT + PORTS * index + next(self._ports[index]) % (PORTS - 1)
 
     def _knock(self, index: int, way: Way) -> None:
