@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 COMPILER = (
+    "tests/unit/test_compiler_services.py",
     "tests/unit/test_partition_ports.py",
     "tests/unit/test_unknown_endpoints.py",
     "tests/unit/test_policy_order.py",
