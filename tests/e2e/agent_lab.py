@@ -87,6 +87,18 @@ def ingress_from(name: str, subject: str, peer: str) -> str:
     return policy(name, spec)
 
 
+def service(name: str, port: int) -> str:
+    """A service of the pods with the label ``name``, by TCP and UDP."""
+    return f"""---
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: default}}
+spec:
+  selector: {{name: {name}}}
+  ports: [{{name: t, port: {port}, protocol: TCP}}, {{name: u, port: {port}, protocol: UDP}}]
+"""
+
+
 class Line:
     """An open TCP connection to a pod, which echoes."""
 

@@ -17,13 +17,11 @@ from cloche.datapath.layout import (
 )
 from cloche.datapath.prefixes import Entries, standing
 from cloche.datapath.readback import read_back
-from cloche.datapath.tree import Walk
+from cloche.datapath.tree import BLOCK, Walk
 from cloche.tables.schema import NUMBER_BITS, SLOT_TCP, SLOT_UDP
 from e2e.agent_lab import endpoint
 from e2e.altered_world import FAR, NEAR, PORTS, Running, endpoint_entry, members, near, services
 
-BLOCK = 0xFFFFF
-"""The part of a slot that is its block."""
 APART = 4
 """Slots from ``NEAR`` to ``FAR``."""
 

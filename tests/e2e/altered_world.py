@@ -14,27 +14,19 @@ from cloche.datapath.pins import Maps, opened_maps, pin_directory
 from cloche.datapath.readback import read_back
 from cloche.model.address import parse_address, parse_block
 from cloche.tables.schema import AddressKey, EndpointEntry, MemberKey, PrefixKey, ServiceEntry, ServiceKey
-from e2e.agent_lab import Instance, addresses, endpoint, ingress_from, pod, policy, replace
+from e2e.agent_lab import Instance, addresses, endpoint, ingress_from, pod, policy, replace, service
 
 PORTS = (80, 7000)
 """What the web pod may be reached at."""
 NEAR, FAR = "192.0.2.0/28", "192.0.2.64/28"
 """Beyond the machine: what the envoy may reach, and what he may not."""
-SERVICE = f"""---
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: default}}
-spec:
-  selector: {{name: web}}
-  ports: [{{name: t, port: {PORTS[1]}, protocol: TCP}}, {{name: u, port: {PORTS[1]}, protocol: UDP}}]
-"""
 ENVOY = policy(
     "envoy",
     "{podSelector: {matchLabels: {name: envoy}}, policyTypes: [Egress], "
     f"egress: [{{to: [{{ipBlock: {{cidr: {NEAR}}}}}]}}]}}",
 )
 WORLD = pod("web") + pod("friend") + pod("stranger") + ingress_from("lid", "web", "friend")
-WORLD += SERVICE + pod("envoy") + ENVOY
+WORLD += service("web", PORTS[1]) + pod("envoy") + ENVOY
 
 
 class Running(NamedTuple):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from cloche.agent.client import Client
 from cloche.datapath import bpf, links, namespaces
-from e2e.agent_lab import Instance, Machine, addresses, ingress_from, pod, wait_for
+from e2e.agent_lab import Instance, Machine, addresses, ingress_from, pod, service, wait_for
 from e2e.altered_tables import (
     add_prefix,
     alter_address,
@@ -29,21 +29,17 @@ from e2e.altered_tables import (
     hide_addresses,
     unprotect,
 )
-from e2e.altered_world import SERVICE, Running, running
+from e2e.altered_world import Running, running
 from torture.census import left_over, settled
 from torture.outcome import Altered
 from torture.running import DEAF, differences, ends, flowing, name_of, ways
-from torture.wire import Open, Way
+from torture.wire import PORT, Open, Way
 
 Alteration = Callable[[Running], str]
 HERE, NEAR, FAR = "192.0.2.1", "192.0.2.2", "192.0.2.66"
 """The host's address, and two beyond it: one that the envoy may reach, one that he may not."""
 ELSEWHERE = (
-    pod("calm")
-    + pod("peer")
-    + pod("foe")
-    + ingress_from("calm", "calm", "peer")
-    + SERVICE.replace("web", "calm")
+    pod("calm") + pod("peer") + pod("foe") + ingress_from("calm", "calm", "peer") + service("calm", PORT)
 )
 OPENS: tuple[Alteration, ...] = (alter_address, alter_cells, alter_heads, unprotect, add_prefix)
 """Those that let something through which may not pass, until they are mended."""

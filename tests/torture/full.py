@@ -27,11 +27,12 @@ from e2e.agent_lab import (
     objects,
     pod,
     replace,
+    service,
     wait_for,
 )
 from torture.outcome import Outcome
-from torture.running import BASE, SERVICE, ends, flowing, name_of, ways
-from torture.wire import Open, Way
+from torture.running import BASE, ends, flowing, name_of, ways
+from torture.wire import PORT, Open, Way
 
 ANSWER_SECONDS = 0.5
 AT_ONCE = 32
@@ -190,7 +191,7 @@ def table_full(instance: Instance) -> Outcome:
     allowed in both directions passes, what is not does not; by a service it gets nothing, which is counted.
     When the others are gone, there is room again."""
     outcome = Outcome("the whole flow table full", rounds=1)
-    base = OPEN_TO_ALL + pod("friend") + pod("stranger") + SERVICE + pod("quiet")
+    base = OPEN_TO_ALL + pod("friend") + pod("stranger") + service("web", PORT) + pod("quiet")
     world = (
         base
         + "".join(map(pod, GREEDY))

@@ -21,7 +21,7 @@ from cloche.agent.statement import Snapshot
 from cloche.agent.system import this_host
 from cloche.datapath import host_addresses, namespaces
 from cloche.datapath.faults import VARIABLE
-from e2e.agent_lab import SMALL, Instance, addresses, ingress_from, pod, policy
+from e2e.agent_lab import SMALL, Instance, addresses, ingress_from, pod, policy, service
 from torture.flows import LATE_SECONDS
 from torture.wire import PORT, End, Mark, Open, Passers, Totals, Way
 
@@ -31,14 +31,6 @@ ROOMY = msgspec.structs.replace(
     SMALL, endpoints=ENDPOINTS, quota=QUOTA, flow_slots=QUOTA * ENDPOINTS, flows=131072
 )
 """No flow of these tests is evicted for another."""
-SERVICE = f"""---
-apiVersion: v1
-kind: Service
-metadata: {{name: web, namespace: default}}
-spec:
-  selector: {{name: web}}
-  ports: [{{name: t, port: {PORT}, protocol: TCP}}, {{name: u, port: {PORT}, protocol: UDP}}]
-"""
 DEAF = policy("deaf", "{podSelector: {matchLabels: {name: friend}}, policyTypes: [Ingress]}")
 BASE = (
     pod("web", ports="80/TCP 53/UDP")
@@ -46,7 +38,7 @@ BASE = (
     + pod("stranger")
     + ingress_from("lid", "web", "friend")
     + DEAF
-    + SERVICE
+    + service("web", PORT)
 )
 """The friend reaches the web pod and is answered; nobody else reaches it, and nobody the friend."""
 

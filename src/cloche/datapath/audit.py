@@ -134,7 +134,7 @@ class Auditor:
     def _fronts_of(self, tables: Tables) -> Iterator[list[Altered]]:
         fronts = self._fronts
         for places in pieces(fronts.used()):
-            found = []
+            found, uncounted = [], set[int]()
             for place in filter(fronts.is_used, places):
                 front = fronts.read(place)
                 if front.key not in tables.services or fronts.find(front.key) != place:
@@ -143,9 +143,11 @@ class Auditor:
                     put = Put("services", front.key, tables.services[front.key])
                     found.append(Altered(f"{say('fronts', front.key)} was altered", put))
                 elif not fronts.is_counted(front.key):
-                    block = block_of(front.key)
-                    mend = Put("front_blocks", block, fronts.true_counts()[block])
-                    found.append(Altered(f"{say('front_blocks', block)} was altered", mend))
+                    uncounted.add(block_of(front.key))
+            counts = fronts.true_counts() if uncounted else {}
+            for block in sorted(uncounted):
+                mend = Put("front_blocks", block, counts[block])
+                found.append(Altered(f"{say('front_blocks', block)} was altered", mend))
             yield found
         for keys in pieces(list(tables.services)):
             yield [

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from cloche.datapath import bpf, encode, layout
 from cloche.datapath.layout import NODE_SLOTS
 from cloche.datapath.pins import Maps
-from cloche.datapath.tree import NoNodeError, Path, Tree, Visit, Walk, key_of, path_of
+from cloche.datapath.tree import BLOCK, NoNodeError, Path, Tree, Visit, Walk, key_of, path_of
 from cloche.tables.schema import PrefixEntry, PrefixKey
 
 STRAY = 1 << 31
@@ -78,7 +78,7 @@ class Standing:
         self.altered |= nodes.odd
 
     def _look(self, visit: Visit) -> None:
-        there = [word & 0xFFFFF for word in visit.slots]
+        there = [word & BLOCK for word in visit.slots]
         keys = {n: key for n in set(there) - {0} if (key := self._entries.key(n)) is not None}
         paths = {number: path_of(key) for number, key in keys.items()}
         own = {number: path for number, path in paths.items() if path.node == (visit.root, visit.steps)}
@@ -154,18 +154,14 @@ class Prefixes:
     def rebuild(self, blocks: Iterable[tuple[PrefixKey, PrefixEntry]]) -> None:
         """Write all blocks and the whole tree anew, beside the one that is there, which was altered; where
         there is no room for both, all is denied until the new one stands. Waits for a grace period."""
-        held = dict(blocks)
-        paths = {key: path_of(key) for key in held}
-        kept = {path: number for path, number in self._at.items() if path in paths.values()}
-        self._at = kept
-        for key, path in paths.items():
-            self._at.setdefault(path, 0)
-            self._at[path] = self._at[path] or self._take()
-            self._entries.write(self._at[path], key, held[key])
-        roots = {path.root for path in paths.values()} | set(self._tree.roots())
+        held = {path_of(key): (key, entry) for key, entry in blocks}
+        self._at = {path: self._at.get(path) or self._take() for path in held}
+        for path, number in self._at.items():
+            self._entries.write(number, *held[path])
+        roots = {path.root for path in held} | set(self._tree.roots())
         try:
             beside = {root: self._tree.take() for root in sorted(roots)}
-            for path in paths.values():
+            for path in held:
                 self._paint(path, self._tree.grow(path._replace(root=beside[path.root])))
             for root, other in beside.items():
                 self._tree.change_root(root, other)
@@ -176,7 +172,7 @@ class Prefixes:
                 self._tree.clear(root)
             bpf.wait_grace()
             self._tree.count()
-            for path in paths.values():
+            for path in held:
                 self._paint(path, self._grow(path))
 
     def _take(self) -> int:

@@ -13,7 +13,7 @@ from cloche.datapath import bpf
 from cloche.datapath.events import EventReader
 from cloche.datapath.layout import CONFIG_OFFSETS, CONFIG_QUICK_OFF, CONFIG_SIZE, Config
 from cloche.datapath.loader import OBJECT, load_unpinned
-from cloche.datapath.maps import Map
+from cloche.datapath.maps import F_MMAPABLE, Map
 from cloche.datapath.readback import read_back
 from cloche.datapath.reconcile import Step, Writer
 from cloche.datapath.settings import NO_DEVICE, Settings, StackDevice, make_config
@@ -43,11 +43,7 @@ _CLOCK_AT = CONFIG_OFFSETS["clock_ns"] // 8
 _DEFAULTS = Settings()
 _KEY = (0x0123456789ABCDEF, 0xFEDCBA9876543210)
 
-_PREFIXES = ("prefixes", "prefix_keys", "prefix_nodes")
 _WRITTEN = ("names", "affinity", "flows", "fragments")
-_FRONTS = ("fronts", "front_blocks")
-_PLACES = ("endpoints", "atoms", "rows", "cells", "heads", "sets", "backends", "address_blocks")
-_MAPPED = (*_PLACES, *_PREFIXES, *_FRONTS)
 
 
 class Result(NamedTuple):
@@ -131,9 +127,10 @@ class Engine:
         maps = self.loaded.maps
         flowed = next(maps.flows.items(), None) is not None
         self.forget("links", "addresses", "services", "members", *_WRITTEN)
-        for name in _MAPPED:
-            memory = getattr(maps, name).mapped()
-            memory[:] = bytes(len(memory))
+        for table in maps:
+            if table.info.flags & F_MMAPABLE and table is not maps.config:
+                memory = table.mapped()
+                memory[:] = bytes(len(memory))
         self._writer = Writer(maps)
         _zero(maps.owners)
         _zero(maps.counters)

@@ -20,6 +20,9 @@ WORD = 16
 """Steps after which a node has to stand."""
 LONGEST_SKIP = 4
 ROOTS = 2 * NETWORKS
+BLOCK, CHILD = 0xFFFFF, 0x3FFFFF
+"""The numbers that a slot has room for: its block's in the lowest bits, its child's in those above."""
+_CHILD_AT, _SKIP_AT, _PATTERN_AT = 20, 42, 48
 _IPV4, _IPV6 = 32, 128
 
 
@@ -35,14 +38,14 @@ class Slot(NamedTuple):
         bits = 0
         for step in self.pattern:
             bits = bits << STEP | step
-        return self.block | self.child << 20 | len(self.pattern) << 42 | bits << 48
+        return self.block | self.child << _CHILD_AT | len(self.pattern) << _SKIP_AT | bits << _PATTERN_AT
 
 
 def unpack_slot(word: int) -> Slot:
     """The slot packed as 64 bits."""
-    count, bits = min(word >> 42 & 7, LONGEST_SKIP), word >> 48
+    count, bits = min(word >> _SKIP_AT & 7, LONGEST_SKIP), word >> _PATTERN_AT
     pattern = tuple(bits >> STEP * (count - 1 - n) & 15 for n in range(count))
-    return Slot(word & 0xFFFFF, word >> 20 & 0x3FFFFF, pattern)
+    return Slot(word & BLOCK, word >> _CHILD_AT & CHILD, pattern)
 
 
 class Path(NamedTuple):
@@ -139,7 +142,7 @@ class Walk:
             slots = tuple(self._memory[at : at + NODE_SLOTS])
             yield Visit(number, root, steps, slots)
             for place, word in enumerate(slots):
-                if word >> 20:
+                if word >> _CHILD_AT:
                     slot = unpack_slot(word)
                     child = slot.child, (*steps, place, *slot.pattern)
                     if slot.pack() == word and self._is_sound(root, *child):
@@ -232,14 +235,13 @@ class Tree:
         if not self._free:
             raise NoNodeError
         node = self._free.pop()
-        for at in range(node * NODE_SLOTS, (node + 1) * NODE_SLOTS):
-            self._memory[at] = 0
+        self.clear(node)
         return node
 
     def store(self, node: int, place: int, block: int) -> None:
         """From now on this block stands in a slot (0: none)."""
         at = node * NODE_SLOTS + place
-        self._memory[at] = self._memory[at] & ~0xFFFFF | block
+        self._memory[at] = self._memory[at] & ~BLOCK | block
 
     def roots(self) -> list[int]:
         """The roots that something is below."""
@@ -251,10 +253,10 @@ class Tree:
         for place in range(NODE_SLOTS):
             self._memory[root * NODE_SLOTS + place] = self._memory[other * NODE_SLOTS + place]
 
-    def clear(self, root: int) -> None:
-        """Nothing is below a root any more."""
+    def clear(self, node: int) -> None:
+        """Nothing is below a node any more."""
         for place in range(NODE_SLOTS):
-            self._memory[root * NODE_SLOTS + place] = 0
+            self._memory[node * NODE_SLOTS + place] = 0
 
     def prune(self, path: Path) -> None:
         """Take out the nodes on the way to a block that hold nothing any more."""
