@@ -30,9 +30,7 @@ INLINE int finish(struct __sk_buff *skb, struct packet *p, const struct config *
 /* Whose the destination is; only the gateway's own address is nowhere to go. */
 INLINE int look_up_destination(struct packet *p)
 {
-	look_up(p, &p->destination);
-	if (p->destination.endpoint)
-		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
+	look_up_receiver(p);
 	if (unlikely(!p->destination.endpoint && (p->destination.flags & (ADDRESS_HOST | ADDRESS_SERVICE | ADDRESS_GATEWAY)) == ADDRESS_GATEWAY))
 		return deny(p, REASON_LINK_LOCAL);
 	return GO_ON;

@@ -26,6 +26,14 @@ INLINE void leave_hint(__u32 index, __u32 number)
 		WRITE_ONCE(*hint, number);
 }
 
+/* Whose the packet's destination is, kept in mind where it is an endpoint's. */
+INLINE void look_up_receiver(struct packet *p)
+{
+	look_up(p, &p->destination);
+	if (p->destination.endpoint)
+		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
+}
+
 /* The endpoint that a hint names, if it is open; else NULL. It may be another than the one that is looked for. */
 INLINE struct endpoint *hinted(__u32 index, __u32 *number)
 {

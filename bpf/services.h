@@ -31,9 +31,7 @@ INLINE void turn_to_backend(struct packet *p, const struct config *settings)
 	p->source.looked_up = 0;
 	copy16(p->destination.address, p->member.address);
 	p->destination.port = p->member.port;
-	look_up(p, &p->destination);
-	if (p->destination.endpoint)
-		leave_hint(address_hint(p->network, (const __u64 *)p->destination.address), p->destination.endpoint);
+	look_up_receiver(p);
 	p->chosen.hairpin = p->source.endpoint && p->source.endpoint == p->destination.endpoint;
 	if (p->chosen.hairpin) {
 		p->source.flags = ADDRESS_HAIRPIN;
