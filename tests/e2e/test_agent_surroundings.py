@@ -153,7 +153,7 @@ def test_a_later_host_address_is_the_hosts(site: Site, which: int) -> None:
     generation = site.client.status().generation
     site.give_addresses()
     wait_for(reaches, 4)
-    assert site.client.status().generation > generation
+    wait_for(lambda: site.client.status().generation > generation, 4)  # told a moment after it is in force
     assert not site.instance.reaches("friend", target, timeout=0.3)
     assert site.client.status().problems == ()
 
