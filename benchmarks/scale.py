@@ -8,6 +8,7 @@ collector is off meanwhile. Memory is the peak of the whole process, the objects
 from __future__ import annotations
 
 import argparse
+import gc
 import subprocess
 import sys
 import time
@@ -25,7 +26,6 @@ from benchmarks.crowd import Crowd
 from benchmarks.figures import Conclusion, Figure, figure
 from benchmarks.machine import Machine
 from benchmarks.report import COLOURS
-from cloche.agent.worker import without_collector
 from cloche.compiler import Compiler
 from cloche.tables.schema import Capacity
 
@@ -104,20 +104,20 @@ def measure(asked: Asked) -> Measured:
     """Compile a world and change it, in this process."""
     events = crowd.events(asked.crowd)
     compiler = Compiler(crowd.HERE, Capacity(addresses=4 * asked.crowd.pods + 1024))
-    with without_collector(len(events)):
-        begin, processor = time.perf_counter(), time.process_time()
-        change = compiler.update(events)
-        seconds, processor = time.perf_counter() - begin, time.process_time() - processor
+    gc.disable()  # as the worker does
+    begin, processor = time.perf_counter(), time.process_time()
+    change = compiler.update(events)
+    seconds, processor = time.perf_counter() - begin, time.process_time() - processor
+    gc.freeze()
     peak = _peak_bytes()
     times = []
     for what in crowd.CHANGES:
         for here in (False, True):
             taken = []
             for event in crowd.changes(asked.crowd, what, asked.changes, here=here):
-                with without_collector(1):
-                    begin = time.perf_counter()
-                    compiler.update((event,))
-                    taken.append((time.perf_counter() - begin) * 1000)
+                begin = time.perf_counter()
+                compiler.update((event,))
+                taken.append((time.perf_counter() - begin) * 1000)
             times.append(ChangeTimes(what, here, tuple(taken)))
     return Measured(seconds, processor, peak, len(change.writes), change.digest, tuple(times))
 

@@ -26,7 +26,7 @@ from benchmarks.scale import at_most
 from cloche.agent.messages import Mode
 
 GOAL_MS = 50.0
-ROUNDS, QUICK_ROUNDS = 300, 18
+ROUNDS, QUICK_ROUNDS = 600, 18
 """Each forbids a pair and allows it again: two changes."""
 
 STAGES = ("build", "attach", "compile", "write", "replay")

@@ -11,7 +11,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import msgspec
 
@@ -51,9 +50,7 @@ from cloche.model.state import Delete, Event, Put
 from cloche.tables.schema import Flip, Tables
 
 MANY = 1000
-"""Events worth a walk of the collector."""
-COLLECTED = Encode, Audit
-"""Only behind these does the collector walk, as then no packet waits for what comes next."""
+"""Events of a large change."""
 
 
 class Worker:
@@ -68,6 +65,8 @@ class Worker:
         self._compiler = Compiler(begin.host.name, begin.config.capacity, held(begin), begin.generation)
         self._audits = Audits(begin.config.instance, self._compiler)
         self._first: tuple[Event, ...] = (Put(begin.host), *puts(begin.attached))
+        self.grown = False
+        """The last change was a large one."""
 
     @property
     def behind(self) -> bool:
@@ -95,9 +94,9 @@ class Worker:
         begin = time.perf_counter()
         proposer = self._proposer
         anew = bool(proposer.meaning) and proposal.meaning != proposer.meaning
-        with without_collector(len(events)):
-            change = self._compiler.update(events, anew=anew, digested=False)
+        change = self._compiler.update(events, anew=anew, digested=False)
         elapsed = (time.perf_counter() - begin) * 1000
+        self.grown = len(events) >= MANY
         self._rehearser.note(events, change.writes)
         self._first = ()
         for key in errand.detached:
@@ -166,23 +165,22 @@ def held(begin: Begin) -> Tables:
     return tables
 
 
-@contextmanager
-def without_collector(events: int) -> Iterator[None]:
-    """Compile so many events without Python's cycle collector; what many events leave it never walks again.
+def tidy(errand: object, last: object, *, grown: bool) -> None:
+    """Let Python's cycle collector walk: only here, where no packet waits for what comes next.
 
-    A full compile allocates much and makes no cycles, but the collector walks all of it again and again: a
-    third of the time. References are counted all the same, so what is dropped is freed.
+    After a change it walks what is new, at the end of a round of comparing all that came since the last such
+    round. What a large change leaves it never walks: that is much, has no cycles, and the next change would
+    wait. References are counted all the same, so what is dropped is freed. ``last``: the last answer to the
+    errand; ``grown``: the last change was a large one.
     """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-        if events >= MANY:
-            gc.collect()
+    if isinstance(errand, Encode):
+        if grown:
             gc.freeze()
+        else:
+            gc.collect(1)
+    elif isinstance(last, Audited) and last.ended:
+        gc.collect()
+        gc.freeze()
 
 
 def puts(attached: Iterable[Attached]) -> Iterator[Put]:
@@ -212,26 +210,25 @@ def answer(worker: Worker, errand: object) -> Iterator[object]:
 
 def work(pipe: Pipe) -> None:
     """Answer errands until the agent is gone."""
+    gc.disable()
     try:
-        with without_collector(MANY):
-            begin = pipe.receive()
-            assert isinstance(begin, Begin)
-            try:
-                worker = Worker(begin)
-            except (ClocheError, OSError) as error:
-                refused = error if isinstance(error, ClocheError) else ClocheError(str(error))
-                pipe.send(Refused(as_refusal(refused)))
-                return
-            del begin
+        begin = pipe.receive()
+        assert isinstance(begin, Begin)
+        try:
+            worker = Worker(begin)
+        except (ClocheError, OSError) as error:
+            refused = error if isinstance(error, ClocheError) else ClocheError(str(error))
+            pipe.send(Refused(as_refusal(refused)))
+            return
+        del begin
+        gc.freeze()
         pipe.send(Begun(worker.behind))
-        gc.disable()
         while True:
             errand = pipe.receive()
             for reply in answer(worker, errand):
                 pipe.send(reply)
                 faults.passing(Point.ANSWER)
-            if isinstance(errand, COLLECTED):
-                gc.collect()
+            tidy(errand, reply, grown=worker.grown)
     except EndedError:
         return
 

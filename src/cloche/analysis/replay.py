@@ -77,6 +77,8 @@ class Replay:
         self._begun: deque[Question] = deque()
         self._older: list[tuple[deque[Source], deque[Question]]] = []
         """What is left to ask of earlier changes: the latest goes first."""
+        self._given_up: list[tuple[deque[Source], deque[Question]]] = []
+        """What will not be asked any more. It may be much, and to free it takes as long as that."""
         self._asked: set[Asked] = set()
         self._unsettled = SETTLED
         self._postponed: list[Asked] = []
@@ -103,7 +105,7 @@ class Replay:
             self._older.append((self._sources, self._begun))
         sources = [] if first else questions.of_change(changed, writes)
         if first or len(self._older) > OLDER:
-            self._older.clear()
+            self._given_up, self._older = self._older, []
             sources.append(questions.of_everything())
         self._sources, self._begun = deque(sources), deque()
 
@@ -130,6 +132,7 @@ class Replay:
     def flipped(self) -> None:
         """The change is whole: everything is as the tables say, and what had to wait for that is asked."""
         self._unsettled = SETTLED
+        self._given_up = []
         if self._postponed:
             self._asked.difference_update(self._postponed)
             self._begun.append(iter(self._postponed))
