@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import selectors
 import socket
 import time
@@ -73,7 +75,10 @@ class Question:
 
 
 class Line:
-    """A TCP connection: a packet, its echo, the next packet; with a ``port`` of its own a single one."""
+    """A TCP connection: a packet, its echo, the next packet; with a ``port`` of its own a single one.
+
+    Raises OSError when it cannot begin.
+    """
 
     waiting = 0
 
@@ -81,7 +86,10 @@ class Line:
         self._traffic, self._index, self._once = traffic, index, port != 0
         self._round = traffic.tally
         self._socket = opened(way.source, family(way.address), socket.SOCK_STREAM, port)
-        self._socket.connect_ex((way.address, PORT))
+        error = self._socket.connect_ex((way.address, PORT))
+        if error not in (0, errno.EINPROGRESS):
+            self._socket.close()
+            raise OSError(error, os.strerror(error))
         self._twice, self._asked = 0, time.monotonic()
         self._connected = False
         self._word = b""

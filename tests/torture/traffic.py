@@ -44,7 +44,8 @@ class Traffic:
         self._longest_gap = 0.0
         self._receivers: set[tuple[str, int]] = set()
         self._twice: dict[socket.socket, int] = {}
-        self._ports = [itertools.count() for _ in asked.ways]
+        first = int(time.monotonic() / asked.anew_every)  # none that the traffic before this may still have
+        self._ports = [itertools.count(first) for _ in asked.ways]
         for index, way in enumerate(asked.ways):
             self._begin(index, way)
         self.coming = [Coming(self, passers, number) for number, passers in enumerate(asked.passers)]
