@@ -108,8 +108,8 @@ struct search {
 	__u32 full;               /* the whole table is: only an occupant that goes makes room */
 	__u32 found;              /* claimed, or NO_SLOT */
 	__u32 second;             /* claimed too: gives way, if none is found that is gone or has expired */
+	__u32 fresh;              /* it was opened just now */
 	__u32 occupied;           /* what was found is to be emptied */
-	__u32 unused;
 	__u64 stale;              /* of 64 slots, those that are wrongly said to be open */
 	__u64 soonest;            /* when the first of the others expires */
 };

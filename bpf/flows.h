@@ -17,12 +17,15 @@ INLINE int remember(struct packet *p, const struct config *settings, struct flow
 	struct flow_key *place;
 	int failed;
 
-	if (old && old->owner == p->fresh.owner && before != NO_SLOT) {
+	/* Another CPU that has claimed the slot may be about to delete the entry. */
+	if (old && old->owner == p->fresh.owner && before != NO_SLOT && hold(before)) {
 		p->fresh.slot = before;
-		if (!bpf_map_update_elem(&flows, key, &p->fresh, UPDATE_OLD)) {
+		failed = bpf_map_update_elem(&flows, key, &p->fresh, UPDATE_OLD) != 0;
+		if (!failed)
 			mark_open(before, open);
+		release(before);
+		if (!failed)
 			return 1;
-		}
 	}
 	/* Twice: where the whole table is full, one of the owner's own has to make the room. */
 	for (i = 0; i < 2; i++) {

@@ -11,8 +11,10 @@
 #define UPDATE_ANY 0
 #define UPDATE_NEW 1          /* BPF_NOEXIST */
 #define UPDATE_OLD 2          /* BPF_EXIST */
-/* How many that would give way are looked at before one of them goes: docs/design/quick.md says why no more. */
-#define SLOT_LOOKS 1
+/* One that gives way and was not opened just now goes at once: docs/design/quick.md says why no other is looked for. One
+ * that was, another CPU may have put where this one is looking: so many of them are passed over. */
+#define SLOT_LOOKS 8
+#define FRESH_NS 16000000
 /* How many bits that say "not open" of an open flow are mended on the way. */
 #define STALE_BITS 64
 /* The same when the whole table is full, and only an entry that goes makes room. */
@@ -68,9 +70,9 @@ INLINE void release(__u32 slot)
 		__sync_fetch_and_and(&word->claimed, ~(1ull << (slot & 63)));
 }
 
-enum occupant { OCCUPANT_NONE, OCCUPANT_EXPIRED, OCCUPANT_GIVES_WAY, OCCUPANT_OPEN };
+enum occupant { OCCUPANT_NONE, OCCUPANT_EXPIRED, OCCUPANT_GIVES_WAY, OCCUPANT_FRESH, OCCUPANT_OPEN };
 
-/* Who has a slot. All but open TCP flows give way. */
+/* Who has a slot. All but open TCP flows give way, those last that were opened just now. */
 INLINE enum occupant occupant_of(const struct config *settings, __u64 now, __u32 slot, __u64 *expires)
 {
 	struct flow_key *key = bpf_map_lookup_elem(&flow_slots, &slot);
@@ -81,7 +83,9 @@ INLINE enum occupant occupant_of(const struct config *settings, __u64 now, __u32
 	if (!is_live(flow, now, settings))
 		return OCCUPANT_EXPIRED;
 	*expires = flow->seen_ns + settings->ages[AGE_TCP_OPEN];
-	return flow->age == AGE_TCP_OPEN ? OCCUPANT_OPEN : OCCUPANT_GIVES_WAY;
+	if (flow->age == AGE_TCP_OPEN)
+		return OCCUPANT_OPEN;
+	return (__s64)(now - flow->opened_ns) < FRESH_NS ? OCCUPANT_FRESH : OCCUPANT_GIVES_WAY;
 }
 
 INLINE void walk(struct search *search, __u32 slots)
@@ -97,6 +101,19 @@ INLINE __u64 as_flag(__u64 value)
 {
 	__asm__ volatile("%0 &= 1" : "+r"(value));
 	return value;
+}
+
+/* A claimed slot that is not free is kept, to be taken if none is, or released. */
+INLINE void keep(struct search *search, __u32 slot, enum occupant occupant)
+{
+	if (search->second != NO_SLOT && !(search->fresh && occupant == OCCUPANT_GIVES_WAY)) {
+		release(slot);
+		return;
+	}
+	if (search->second != NO_SLOT)
+		release(search->second);
+	search->second = slot;
+	search->fresh = occupant == OCCUPANT_FRESH;
 }
 
 /* Claims a slot and looks who has it. True: the search is at its end. In a probe the first open one is kept too,
@@ -118,18 +135,18 @@ STAGE int examine(__u32 slot, __u32 probing)
 	if (occupant != OCCUPANT_OPEN)
 		search->looks--;
 	if (occupant == OCCUPANT_EXPIRED || (occupant == OCCUPANT_NONE && !search->full) ||
-	    (occupant == OCCUPANT_GIVES_WAY && probing)) {
+	    (occupant > OCCUPANT_EXPIRED && occupant != OCCUPANT_OPEN && probing)) {
 		search->found = slot;
 		search->occupied = occupant != OCCUPANT_NONE;
 		return 1;
 	}
-	if (search->second == NO_SLOT && (occupant == OCCUPANT_GIVES_WAY || (occupant == OCCUPANT_OPEN && probing)))
-		search->second = slot;
-	else
+	if (occupant == OCCUPANT_NONE || (occupant == OCCUPANT_OPEN && !probing))
 		release(slot);
+	else
+		keep(search, slot, occupant);
 	if (occupant == OCCUPANT_OPEN)
 		mark_open(slot, 1);
-	return !probing && !search->looks;
+	return !probing && (!search->looks || (occupant == OCCUPANT_GIVES_WAY && !search->full));
 }
 
 /* One step: the next slot whose bit is clear, else the end of the word or of the region. */
@@ -253,8 +270,9 @@ STAGE int seek(__u32 hand)
 	return search->found != NO_SLOT || search->second != NO_SLOT;
 }
 
-/* The slot that is taken is claimed and its occupant gone; the hand stands behind it. */
-INLINE __u32 take(struct search *search, struct owner *owner)
+/* The slot that is taken is claimed and its occupant gone; the hand stands behind it, unless another CPU has moved it
+ * meanwhile: it never goes back to what was just taken. */
+INLINE __u32 take(struct search *search, struct owner *owner, __u32 hand)
 {
 	__u32 slot = search->found;
 	struct flow_key *key;
@@ -275,7 +293,7 @@ INLINE __u32 take(struct search *search, struct owner *owner)
 			bpf_map_delete_elem(&flows, key);
 	}
 	mark_open(slot, 0);
-	WRITE_ONCE(owner->hand, slot - search->first + 1);
+	__sync_val_compare_and_swap(&owner->hand, hand, slot - search->first + 1);
 	return slot;
 }
 
@@ -305,7 +323,7 @@ STAGE __u32 take_slot(__u32 number, __u32 full)
 		if (!seek(hand) && !full)
 			probe();
 	}
-	return take(search, owner);
+	return take(search, owner, hand);
 }
 
 #endif

@@ -198,6 +198,52 @@ def test_two_processors_take_different_places(lab: Lab) -> None:
         assert layout.FlowWord.unpack(raw).claimed == 0
 
 
+def test_flows_opened_on_two_processors_at_once_all_stay(lab: Lab) -> None:
+    """Where the region has room, no flow that one processor opens makes room for another's."""
+    give_region(lab, lab.a, 0, SMALL.flow_slots)
+    frames = [
+        [udp(Flow(lab.a.four, lab.b.four, port, WEB), b"") for port in range(start, 13000, 2)]
+        for start in (1000, 1001)
+    ]
+
+    def flood(which: int) -> None:
+        for frame in frames[which]:
+            lab.send(lab.a, frame)
+
+    at_once(flood, 0, 1)
+    assert ports(lab) == set(range(1000, 13000))
+
+
+def put_hand_back(lab: Lab) -> None:
+    """Where it was before the last flow of A, as another processor may have read it."""
+    owners, key = lab.engine.loaded.maps.owners, lab.a.number.to_bytes(4, "little")
+    raw = owners.get(key)
+    assert raw is not None
+    owner = layout.Owner.unpack(raw)
+    owners.put(key, owner._replace(hand=owner.hand - 1).pack())
+
+
+def test_a_place_that_was_taken_just_now_is_passed_over(lab: Lab) -> None:
+    """Whoever looks there a moment later takes the next one, which is free."""
+    for number in range(6):
+        lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four, 1000 + number, WEB)))
+        put_hand_back(lab)
+    assert ports(lab) == set(range(1000, 1006))
+
+
+def test_of_those_that_give_way_one_opened_earlier_goes(lab: Lab) -> None:
+    """In a full region a flow of just now stays where an older one is next to it."""
+    for number in range(QUOTA):
+        if number == 1:
+            lab.wait(1)
+        lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four, 1000 + number, WEB)))
+    lab.wait(1)
+    lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four, 3000, WEB)))
+    put_hand_back(lab)
+    lab.send(lab.a, udp(Flow(lab.a.four, lab.b.four, 3001, WEB)))
+    assert ports(lab) == {1000 + n for n in range(2, QUOTA)} | {3000, 3001}
+
+
 def fill_table(lab: Lab) -> Entries:
     """Entries of somebody else's until the whole table is full."""
     lab.send(lab.c, udp(Flow(lab.c.four, OUTSIDE4, 1, 1)))
