@@ -12,6 +12,7 @@ SERVICES = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_services.py
 FRONTS = ("tests/kernel/test_program_fronts.py",)
 FRAGMENTS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_fragments.py")
 ERRORS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_icmp.py")
+SLOTS = ("tests/kernel/test_program_slots.py",)
 CHECKSUMS = ("tests/fuzz/test_packets.py", "tests/kernel/test_program_checksums.py")
 BLOCKS = ("tests/kernel/test_datapath_prefixes.py", "tests/kernel/test_datapath_nearby.py")
 SHORT_WAY = ("tests/kernel/test_program_quick.py",)
@@ -110,8 +111,6 @@ TRACKED = (
     ("open connections are evicted first", "bpf/slots.h",
      "if (flow->age == AGE_TCP_OPEN)\n\t\treturn OCCUPANT_OPEN;",
      "if (flow->age != AGE_TCP_OPEN)\n\t\treturn OCCUPANT_OPEN;"),
-    ("a flow of just now makes room for one on another processor", "bpf/slots.h",
-     "(__s64)(now - flow->opened_ns) < FRESH_NS", "0"),
     ("a closed endpoint gets packets", "bpf/flows.h", "READ_ONCE(endpoint->state) != ENDPOINT_OPEN",
      "READ_ONCE(endpoint->state) == ENDPOINT_ABSENT"),
     ("addresses of ours that nobody has are outside", "bpf/flows.h", " && !is_ours(p, to->address)", ""),
@@ -119,6 +118,12 @@ TRACKED = (
      "(*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)) == (FLOW_FIN_LOW | FLOW_FIN_HIGH)",
      "*after & (FLOW_FIN_LOW | FLOW_FIN_HIGH)"),
     ("every event has a token", "bpf/events.h", "if (tokens < 1 << TOKEN_BITS)", "if (0)"),
+)  # fmt: skip
+PLACES = (
+    ("a flow of just now makes room for one on another processor", "bpf/slots.h",
+     "(__s64)(now - flow->opened_ns) < FRESH_NS", "0"),
+    ("an older flow stays and one of just now goes", "bpf/slots.h",
+     "(search->fresh && occupant == OCCUPANT_GIVES_WAY)", "0"),
 )  # fmt: skip
 SHORT = (
     ("a hint is taken for the truth", "bpf/quick.h", "key->high_incarnation = receiver->incarnation;",
@@ -191,6 +196,7 @@ GROUPS = (
     (ENTRANCES, ENTRANCE),
     (FOUND, BLOCKS),
     (JUDGED, POLICY),
+    (PLACES, SLOTS),
     (TRACKED, (*FLOWS, *EVENTS, "tests/kernel/test_program_entrance.py")),
     (SHORT, SHORT_WAY),
     (SERVED, SERVICES),
