@@ -176,11 +176,11 @@ def test_stale_bits_are_mended(lab: Lab) -> None:
         lab.engine.forget("flows")
 
 
-def test_two_processors_take_different_places(lab: Lab) -> None:
-    """Flows opened on both at once: never more than the quota, each entry in a slot of its own."""
+def open_on_both(lab: Lab, first: int, end: int) -> None:
+    """A flow of A from each of these ports, by two processes at once, in turns."""
     frames = [
-        [udp(Flow(lab.a.four, lab.b.four, port, WEB), b"") for port in range(start, 12000, 2)]
-        for start in (2, 3)
+        [udp(Flow(lab.a.four, lab.b.four, port, WEB), b"") for port in range(start, end, 2)]
+        for start in (first, first + 1)
     ]
 
     def flood(which: int) -> None:
@@ -188,6 +188,11 @@ def test_two_processors_take_different_places(lab: Lab) -> None:
             lab.send(lab.a, frame)
 
     at_once(flood, 0, 1)
+
+
+def test_two_processors_take_different_places(lab: Lab) -> None:
+    """Flows opened on both at once: never more than the quota, each entry in a slot of its own."""
+    open_on_both(lab, 2, 12000)
     found = entries(lab)
     slots = lab.engine.loaded.maps.flow_slots
     assert len(found) == QUOTA
@@ -201,16 +206,7 @@ def test_two_processors_take_different_places(lab: Lab) -> None:
 def test_flows_opened_on_two_processors_at_once_all_stay(lab: Lab) -> None:
     """Where the region has room, no flow that one processor opens makes room for another's."""
     give_region(lab, lab.a, 0, SMALL.flow_slots)
-    frames = [
-        [udp(Flow(lab.a.four, lab.b.four, port, WEB), b"") for port in range(start, 13000, 2)]
-        for start in (1000, 1001)
-    ]
-
-    def flood(which: int) -> None:
-        for frame in frames[which]:
-            lab.send(lab.a, frame)
-
-    at_once(flood, 0, 1)
+    open_on_both(lab, 1000, 13000)
     assert ports(lab) == set(range(1000, 13000))
 
 
