@@ -148,7 +148,8 @@ class Line:
 
     def _close(self, wrong: str) -> None:
         if wrong:
-            self._traffic.say(f"{wrong}: TCP, {self._traffic.named(self._index)}")
+            port = self._socket.getsockname()[1]
+            self._traffic.say(f"{wrong}: TCP, {self._traffic.named(self._index)}, from port {port}")
             if not self._once:
                 self._traffic.tally.lost += 1
         if self._once:

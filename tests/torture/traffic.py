@@ -22,7 +22,9 @@ from torture.wire import ANSWERS, ASKS, MARK, PACKET, PORT, Open, Tally, Totals,
 
 FORBIDDEN_SECONDS = 0.3
 NAMED = 20
-FIRST_PORT, PORTS = 7001, 2800
+FIRST_PORT, EPHEMERAL = 7001, 32768
+"""The ways' own ports begin with the one and end before the other, from which the kernel takes the ports of
+connections that go on: one of these may not have the port of one by a service to the same backend."""
 Key = tuple[int, int, int]
 
 
@@ -44,6 +46,8 @@ class Traffic:
         self._longest_gap = 0.0
         self._receivers: set[tuple[str, int]] = set()
         self._twice: dict[socket.socket, int] = {}
+        self._range = (EPHEMERAL - FIRST_PORT) // max(1, len(asked.ways))
+        """How many ports each way has."""
         first = int(time.monotonic() / asked.anew_every)  # none that the traffic before this may still have
         self._ports = [itertools.count(first) for _ in asked.ways]
         for index, way in enumerate(asked.ways):
@@ -192,7 +196,8 @@ class Traffic:
         return twice
 
     def _steady(self, index: int, way: Way) -> None:
-        one = opened(way.source, family(way.address), socket.SOCK_DGRAM, FIRST_PORT + PORTS * (index + 1) - 1)
+        port = FIRST_PORT + self._range * (index + 1) - 1
+        one = opened(way.source, family(way.address), socket.SOCK_DGRAM, port)
         one.connect((way.address, PORT))
 
         def job() -> float:
@@ -243,7 +248,7 @@ class Traffic:
     def _port(self, index: int) -> int:
         """The next of a way's own ports, of which its steady flow has the last: a flow by a service has none
         of one that goes to its backend."""
-        return FIRST_PORT + PORTS * index + next(self._ports[index]) % (PORTS - 1)
+        return FIRST_PORT + self._range * index + next(self._ports[index]) % (self._range - 1)
 
     def _knock(self, index: int, way: Way) -> None:
         """A SYN that may not arrive; whoever connects says who he is."""

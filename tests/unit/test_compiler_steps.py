@@ -13,11 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_numbers import SOON, USUAL, levelling_after
 
-from cloche.compiler import Compiler
+from cloche.compiler import Compiler, compile_full, digest
+from cloche.compiler.comparing import compare
 from cloche.model.address import parse_address
 from cloche.model.flow import Decision, Packet
 from cloche.model.labels import make_labels
-from cloche.model.state import Event, State
+from cloche.model.state import Delete, Event, State
 from cloche.model.state import Put as PutObject
 from cloche.model.topology import Attachment, Endpoint, Host
 from cloche.tables.lookup import judge
@@ -169,3 +170,32 @@ def test_a_digest_that_is_asked_for_later_is_the_same(batches: list[list[Event]]
         if number in asked:
             assert seldom.digest == digest
     assert seldom.digest == always.digest
+
+
+@both_ages
+@settings(max_examples=15 * TIMES, deadline=None, suppress_health_check=RELAXED)
+@given(batches=histories(length=4), goes=st.booleans(), after=st.booleans())
+def test_whoever_adopts_half_a_change_ends_where_a_full_compile_does(
+    level_after: int, batches: list[list[Event]], goes: bool, after: bool
+) -> None:
+    """Wherever the writes of a change end (``goes``: one after which no endpoint is here), a compiler that
+    finds the tables so makes those of a full compile, of the state before the change as of the one after."""
+    compiler = Compiler(HERE, SMALL)
+    if goes:
+        here = State(event for batch in batches for event in batch).attachments
+        batches = [*batches, [Delete(kind, key) for key in here for kind in ("Attachment", "Endpoint")]]
+    for batch in batches[:-1]:
+        with levelling_after(level_after):
+            compiler.update(batch)
+    mirror = copied(compiler.tables)
+    with levelling_after(level_after):
+        writes = compiler.update(batches[-1]).writes
+    taken = batches if after else batches[:-1]
+    state = State(event for batch in taken for event in batch)
+    want = compile_full(state, HERE, SMALL)
+    for write in writes:
+        apply_write(mirror, write)
+        adopting = Compiler(HERE, SMALL, copied(mirror), compiler.tables.generation)
+        adopting.update(PutObject(value) for value in state.objects())
+        assert list(compare(adopting.tables, want, str)) == [], write
+        assert adopting.digest == digest(want)

@@ -38,6 +38,18 @@ def write_endpoints(held: Held, draft: Draft) -> None:
         _turn_endpoint(held, draft, number, subjects[key])
     for number in sorted(stale):
         _drop_endpoint(held, draft, number)
+    if held.first:
+        _drop_orphans(held, draft)
+
+
+def _drop_orphans(held: Held, draft: Draft) -> None:
+    """Remove links whose endpoint is gone: who wrote the tables before was killed between the two."""
+    subjects, endpoints = held.view.subjects.subjects, held.tables.endpoints
+    wanted = {subjects[key].attachment.ifindex for key in draft.keys}
+    for ifindex, number in held.tables.links.items():
+        entry = endpoints.get(number)
+        if ifindex not in wanted and (entry is None or entry.ifindex != ifindex):
+            draft.removes.append(Remove("links", ifindex))
 
 
 def _check_number(held: Held, number: int) -> None:
