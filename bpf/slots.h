@@ -72,7 +72,13 @@ INLINE void release(__u32 slot)
 
 enum occupant { OCCUPANT_NONE, OCCUPANT_EXPIRED, OCCUPANT_GIVES_WAY, OCCUPANT_FRESH, OCCUPANT_OPEN };
 
-/* Who has a slot. All but open TCP flows give way, those last that were opened just now. */
+/* Live, but no open TCP flow: it goes before those do, one that was opened just now last. */
+INLINE int gives_way(enum occupant occupant)
+{
+	return occupant == OCCUPANT_GIVES_WAY || occupant == OCCUPANT_FRESH;
+}
+
+/* Who has a slot. */
 INLINE enum occupant occupant_of(const struct config *settings, __u64 now, __u32 slot, __u64 *expires)
 {
 	struct flow_key *key = bpf_map_lookup_elem(&flow_slots, &slot);
@@ -135,7 +141,7 @@ STAGE int examine(__u32 slot, __u32 probing)
 	if (occupant != OCCUPANT_OPEN)
 		search->looks--;
 	if (occupant == OCCUPANT_EXPIRED || (occupant == OCCUPANT_NONE && !search->full) ||
-	    (occupant > OCCUPANT_EXPIRED && occupant != OCCUPANT_OPEN && probing)) {
+	    (gives_way(occupant) && probing)) {
 		search->found = slot;
 		search->occupied = occupant != OCCUPANT_NONE;
 		return 1;

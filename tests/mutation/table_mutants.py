@@ -69,4 +69,9 @@ DECIDED = (
     ("IPv6 backends stand behind IPv4 addresses", "src/cloche/compiler/services.py",
      "if is_ipv4(b.address) == is_ipv4(address)}", "}"),
 )  # fmt: skip
-MUTANTS = tuple(Mutant(*row, COMPILER) for rows in (RANGES, SELECTED, DECIDED) for row in rows)
+ADOPTED = (
+    ("a link whose endpoint is gone stays", "src/cloche/compiler/endpoints.py", "    if held.first:\n", "    if False:\n"),
+    ("a generation that never was active comes again", "src/cloche/compiler/compile.py",
+     "max(generation, self._held.tables.generation)", "self._held.tables.generation"),
+)  # fmt: skip
+MUTANTS = tuple(Mutant(*row, COMPILER) for rows in (RANGES, SELECTED, DECIDED, ADOPTED) for row in rows)
