@@ -11,6 +11,7 @@ COMPILER = (
     "tests/unit/test_policy_order.py",
     "tests/unit/test_partition_blocks.py",
     "tests/unit/test_partition_population.py",
+    "tests/unit/test_partition_peers.py",
     "tests/unit/test_compiler_oracle.py",
     "tests/unit/test_scenarios.py",
     "tests/unit/test_compiler_steps.py",
