@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,9 @@ from cloche.model.reasons import Reason
 from cloche.model.topology import DEFAULT_NETWORK, TCP
 from cloche.tables.schema import ServiceKey
 from other_layout import other_layout
+
+ASKED = 5
+"""Few enough for a quota, all of them together."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,32 @@ def test_everything_is_kept_up_and_down(instance: str, other: Path, loader: Load
     again.close()
     listener.close()
     connection.close()
+
+
+@pytest.mark.parametrize("step", ["attach", "open the gate"])
+def test_flows_opened_while_it_is_prepared_are_not_the_next_to_go(
+    instance: str, other: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Places for new flows are looked for behind theirs, not where those were that came before them."""
+    host = OpenHost(instance)
+    host.pod(1)
+    host.pod(2)
+
+    def ask(first: int) -> None:
+        for port in range(first, first + ASKED):
+            with host.inside(1, lambda: socket.socket(type=socket.SOCK_DGRAM)) as one:
+                one.bind(("", port))
+                one.sendto(b"?", (str(ip_address(addresses_of(2)[0][12:])), 9))
+
+    host.datapath.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade, "passing", lambda at: ask(20000) if at == step else None)
+        take_over(instance, other)
+    ask(30000)
+    again = Datapath.open(instance, SMALL)
+    there = {port for key, _ in again.flows() for port in (key.low_port, key.high_port)} - {9}
+    again.close()
+    assert there >= {*range(20000, 20000 + ASKED), *range(30000, 30000 + ASKED)}
 
 
 def test_fronts_are_made_where_there_were_none(instance: str) -> None:

@@ -27,6 +27,8 @@ _LATE = ("flows", "affinity", "fragments")
 """What programs write, so that it is carried over once those of the old layout are gone."""
 _EARLY = frozenset(STRUCTS) - {*_LATE, *_KEPT, "flow_slots", "fragment_slots", "events"}
 _OPEN = (1).to_bytes(4, "little")
+_AHEAD = 256
+"""So many flows an endpoint may open between ``_hand_on`` and the gate without losing one of them."""
 
 
 def passing(step: str) -> None:
@@ -60,13 +62,16 @@ def move(instance: str, path: Path, maps: Mapping[str, Map]) -> None:
     MachineError when the layouts have nothing in common or the kernel refuses; then nothing has changed.
     """
     gate = create_map(MapInfo(int(MapType.ARRAY), 0, 4, 4, 1, F_MMAPABLE, "gate"))
+    word = gate.mapped()
     try:
         _prepare(instance, path, maps, gate)
+        passing("open the gate")
+        _hand_on(pin_directory(instance))
     except BaseException:
         _undo(instance)
         raise
-    passing("open the gate")
-    gate.mapped()[: len(_OPEN)] = _OPEN
+    word[: len(_OPEN)] = _OPEN
+    word.release()
     gate.close()
     _finish(instance)
 
@@ -132,6 +137,28 @@ def _copy(name: str, before: Map, after: Map, old: Structs, new: Structs) -> Non
                 after.put(raw_key, value(raw))
         else:
             after.put_new(key(raw_key), value(raw))
+
+
+def _hand_on(directory: Path) -> None:
+    """Say anew where each endpoint's next flow is to look for a place: behind those that it has opened since
+    the table of owners was made, which would be the first to go. Who is just claiming one of the old fragment
+    slots claims none of the new ones."""
+    pin, there = directory / NEXT / "maps" / "owners", directory / "maps" / "owners"
+    if not pin.exists() or not there.exists():
+        return
+    before, after = open_map(str(there)), open_map(str(pin))
+    new = layouts.kernel_structs(after)
+    convert = Converter("owner", layouts.kernel_structs(before), new, before.info.value_size)
+    at = {member.name: member.offset for member in new["owner"].members}
+    for key, raw in before.items():
+        if any(raw):
+            value = bytearray(convert(raw))
+            hand = int.from_bytes(value[at["hand"] : at["hand"] + 4], "little")
+            value[at["hand"] : at["hand"] + 4] = ((hand + _AHEAD) % (1 << 32)).to_bytes(4, "little")
+            value[at["claims"] : at["claims"] + 4] = bytes(4)
+            after.put(key, bytes(value))
+    before.close()
+    after.close()
 
 
 def recover(instance: str) -> None:
