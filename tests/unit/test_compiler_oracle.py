@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import policy_worlds as pw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from cloche.model.evaluate import Answer, decide, judge, question
 from cloche.model.flow import Decision, Packet, Verdict
 from cloche.model.policy import Direction
 from cloche.model.state import Event, State
+from cloche.model.topology import TCP, UDP, NamedPort
 from cloche.tables.lookup import judge as look_up
 from cloche.tables.schema import Capacity
 from worlds import HERE, TIMES, histories, packets, worlds
@@ -59,3 +61,14 @@ def test_changes_lead_where_a_full_compile_does(
         assert change.digest == digest(compiler.tables) == digest(compile_full(state, HERE, SMALL))
         for packet in packets(state, random, 30):
             assert look_up(compiler.tables, packet) == expected(state, packet)
+
+
+@pytest.mark.parametrize("protocol", [TCP, UDP])
+def test_a_named_port_is_of_its_protocol_alone(protocol: int) -> None:
+    """Where a pod gives the name to a port of another protocol, a rule by that name opens neither."""
+    web, friend = pw.pod("x/web", 1, {}, [NamedPort("http", UDP, 80)]), pw.pod("x/friend", 2, {})
+    lid = pw.policy("x/lid", ingress=[pw.rule(everyone=True, ports=[pw.port("http")])])
+    state = pw.world(pw.namespace("x"), web, friend, *pw.attached(web, friend), lid)
+    packet = pw.packet(friend, web, protocol=protocol)
+    assert expected(state, packet).verdict is Verdict.DENY
+    assert look_up(compile_full(state, HERE, SMALL), packet) == expected(state, packet)
