@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from cloche.datapath.maps import open_map
 from cloche.datapath.pins import Maps, pin_directory, pinned_maps
 from cloche.datapath.testrun import SMALL
 from cloche.errors import MachineError
+from cloche.model.address import format_address
 from cloche.model.reasons import Reason
 from cloche.model.topology import DEFAULT_NETWORK, TCP
 from cloche.tables.schema import ServiceKey
@@ -79,7 +79,7 @@ def test_flows_opened_while_it_is_prepared_are_not_the_next_to_go(
         for port in range(first, first + ASKED):
             with host.inside(1, lambda: socket.socket(type=socket.SOCK_DGRAM)) as one:
                 one.bind(("", port))
-                one.sendto(b"?", (str(ip_address(addresses_of(2)[0][12:])), 9))
+                one.sendto(b"?", (format_address(addresses_of(2)[0]), 9))
 
     host.datapath.close()
     with monkeypatch.context() as patch:

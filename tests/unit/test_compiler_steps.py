@@ -172,6 +172,13 @@ def test_a_digest_that_is_asked_for_later_is_the_same(batches: list[list[Event]]
     assert seldom.digest == always.digest
 
 
+def adopted(tables: Tables, before: Compiler, state: State) -> Compiler:
+    """Who finds the tables that another compiler's writes had made when they ended, and is told the state."""
+    made = Compiler(HERE, SMALL, tables, before.tables.generation)
+    made.update(PutObject(value) for value in state.objects())
+    return made
+
+
 @both_ages
 @settings(max_examples=25 * TIMES, deadline=None, suppress_health_check=RELAXED)
 @given(batches=histories(length=4), goes=st.booleans(), after=st.booleans())
@@ -195,8 +202,7 @@ def test_whoever_adopts_half_a_change_ends_where_a_full_compile_does(
     want = compile_full(state, HERE, SMALL)
     for write in writes:
         apply_write(mirror, write)
-        adopting = Compiler(HERE, SMALL, copied(mirror), compiler.tables.generation)
-        adopting.update(PutObject(value) for value in state.objects())
+        adopting = adopted(copied(mirror), compiler, state)
         assert list(compare(adopting.tables, want, str)) == [], write
         assert adopting.digest == digest(want)
 
@@ -212,13 +218,13 @@ def test_a_generation_that_never_was_active_does_not_come_again() -> None:
     compiler = Compiler(HERE, SMALL)
     compiler.update(first)
     mirror = copied(compiler.tables)
-    writes = compiler.update([PutObject(Endpoint("x", "b", (far,), host="elsewhere"))]).writes
+    last = PutObject(Endpoint("x", "b", (far,), host="elsewhere"))
+    writes = compiler.update([last]).writes
     assert flip_of(writes) > 0
     for write in writes[: flip_of(writes)]:
         apply_write(mirror, write)
-    adopting = Compiler(HERE, SMALL, mirror, compiler.tables.generation)
-    change = adopting.update([*first, PutObject(Endpoint("x", "b", (far,), host="elsewhere"))])
-    assert change.generation > compiler.tables.generation
+    adopting = adopted(mirror, compiler, State([*first, last]))
+    assert adopting.tables.generation > compiler.tables.generation
     want = compile_full(adopting.state, HERE, SMALL)
     assert list(compare(adopting.tables, want, str)) == []
-    assert change.digest == digest(want)
+    assert adopting.digest == digest(want)

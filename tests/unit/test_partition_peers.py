@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import example, given
 from hypothesis import strategies as st
+from test_partition_population import population
 
 import worlds
 from cloche.model.evaluate import selects
@@ -12,7 +13,6 @@ from cloche.model.policy import PodPeer
 from cloche.model.state import Put, State
 from cloche.model.topology import Endpoint, Namespace
 from cloche.partition.peers import Peers, Predicate
-from cloche.partition.population import Population
 
 RED, BLUE = match_labels({"team": "red"}), match_labels({"team": "blue"})
 APP, WEB = match_labels({"app": "a"}), match_labels({"role": "web"})
@@ -27,11 +27,9 @@ class Site:
 
     def __init__(self, spaces: list[Namespace]) -> None:
         self.state = State(map(Put, spaces))
-        self.population = Population()
+        self.population = population(self.state)
         self.peers = Peers(self.population, {})
         self.used: list[tuple[tuple[PodPeer, ...], Predicate]] = []
-        for space in self.state.namespaces.values():
-            self.population.put_space(space.name, space.labels)
 
     def put(self, endpoint: Endpoint) -> None:
         """An endpoint comes, or is another now."""

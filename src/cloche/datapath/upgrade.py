@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cloche.datapath import bpf, hooks, layouts
-from cloche.datapath.btf import Btf, read_elf
+from cloche.datapath.btf import Btf, StructType, read_elf
 from cloche.datapath.layouts import STRUCTS, Converter, Structs
 from cloche.datapath.loader import capacity_of, load
 from cloche.datapath.maps import F_MMAPABLE, Map, MapInfo, MapType, create_map, open_map
@@ -25,10 +25,10 @@ _KEPT = ("counters", "reasons")
 """Maps whose layout never changes: programs of both layouts count in them until the last one is gone."""
 _LATE = ("flows", "affinity", "fragments")
 """What programs write, so that it is carried over once those of the old layout are gone."""
-_EARLY = frozenset(STRUCTS) - {*_LATE, *_KEPT, "flow_slots", "fragment_slots", "events"}
+_EARLY = frozenset(STRUCTS) - {*_LATE, *_KEPT, "flow_slots", "fragment_slots", "owners", "events"}
 _OPEN = (1).to_bytes(4, "little")
 _AHEAD = 256
-"""So many flows an endpoint may open between ``_hand_on`` and the gate without losing one of them."""
+"""So many flows an endpoint may open between ``_carry_owners`` and the gate without losing one of them."""
 
 
 def passing(step: str) -> None:
@@ -66,7 +66,7 @@ def move(instance: str, path: Path, maps: Mapping[str, Map]) -> None:
     try:
         _prepare(instance, path, maps, gate)
         passing("open the gate")
-        _hand_on(pin_directory(instance))
+        _carry_owners(pin_directory(instance))
     except BaseException:
         _undo(instance)
         raise
@@ -139,26 +139,38 @@ def _copy(name: str, before: Map, after: Map, old: Structs, new: Structs) -> Non
             after.put_new(key(raw_key), value(raw))
 
 
-def _hand_on(directory: Path) -> None:
-    """Say anew where each endpoint's next flow is to look for a place: behind those that it has opened since
-    the table of owners was made, which would be the first to go. Who is just claiming one of the old fragment
-    slots claims none of the new ones."""
-    pin, there = directory / NEXT / "maps" / "owners", directory / "maps" / "owners"
-    if not pin.exists() or not there.exists():
+def _carry_owners(directory: Path) -> None:
+    """What programs know of each endpoint, as the last thing before the gate: its next flow is to look for a
+    place behind those that it has opened by then, which would else be the first to go. Who is just claiming
+    one of the old fragment slots claims none of the new ones."""
+    pair = _pair(directory, "owners")
+    if pair is None:
         return
-    before, after = open_map(str(there)), open_map(str(pin))
+    before, after = pair
     new = layouts.kernel_structs(after)
     convert = Converter("owner", layouts.kernel_structs(before), new, before.info.value_size)
-    at = {member.name: member.offset for member in new["owner"].members}
+    hand, claims = _field(new["owner"], "hand"), _field(new["owner"], "claims")
     for key, raw in before.items():
         if any(raw):
             value = bytearray(convert(raw))
-            hand = int.from_bytes(value[at["hand"] : at["hand"] + 4], "little")
-            value[at["hand"] : at["hand"] + 4] = ((hand + _AHEAD) % (1 << 32)).to_bytes(4, "little")
-            value[at["claims"] : at["claims"] + 4] = bytes(4)
+            ahead = int.from_bytes(value[hand], "little") + _AHEAD
+            value[hand] = ahead.to_bytes(8, "little")[: len(value[hand])]
+            value[claims] = bytes(len(value[claims]))
             after.put(key, bytes(value))
     before.close()
     after.close()
+
+
+def _pair(directory: Path, name: str) -> tuple[Map, Map] | None:
+    """The map of the layout before and the one that is to take its place; None where it stays."""
+    pin, there = directory / NEXT / "maps" / name, directory / "maps" / name
+    return (open_map(str(there)), open_map(str(pin))) if pin.exists() and there.exists() else None
+
+
+def _field(kind: StructType, name: str) -> slice:
+    """Where a scalar is in a struct's bytes; an empty place where the struct has none of that name."""
+    found = (slice(m.offset, m.offset + m.element.size) for m in kind.members if m.name == name)
+    return next(found, slice(0, 0))
 
 
 def recover(instance: str) -> None:
@@ -207,10 +219,10 @@ def _finish(instance: str) -> None:
 def _carry_late(directory: Path) -> None:
     """Flows and what else the old programs wrote until they were gone."""
     for name in _LATE:
-        pin, there = directory / NEXT / "maps" / name, directory / "maps" / name
-        if not pin.exists() or not there.exists():
+        pair = _pair(directory, name)
+        if pair is None:
             continue
-        before, after = open_map(str(there)), open_map(str(pin))
+        before, after = pair
         old, new = layouts.kernel_structs(before), layouts.kernel_structs(after)
         _copy(name, before, after, old, new)
         slots = directory / NEXT / "maps" / "flow_slots"
@@ -222,8 +234,8 @@ def _carry_late(directory: Path) -> None:
 
 def _fill_slots(slots: Map, flows: Map, new: Structs) -> None:
     """Tell each slot which flow is in it, by the number that the flow has kept."""
-    at = next(member.offset for member in new["flow"].members if member.name == "slot")
+    slot = _field(new["flow"], "slot")
     for key, value in flows.items():
-        if int.from_bytes(value[at : at + 4], "little") < slots.info.max_entries:
-            slots.put(value[at : at + 4], key)
+        if int.from_bytes(value[slot], "little") < slots.info.max_entries:
+            slots.put(value[slot], key)
     slots.close()
