@@ -1,8 +1,10 @@
 """``python -m benchmarks.services [--quick]``: ns of a service's first packet, with 1 and 30 000 services.
 
 The whole program by test run, each packet the first of its flow, to a service chosen at random among all;
-all in one process, in turns. Beside it, 30 000 services of which one is asked for again and again: what that
-takes less is the waiting for memory. Needs root.
+all in one process, in turns. Each case has a host of its own, so that all have as many flows, and new ones in
+each round, as where in memory a host's tables happen to be makes it faster or slower. Beside it, 30 000
+services of which one is asked for again and again: what that takes less is the waiting for memory. Needs
+root.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from benchmarks.machine import Machine, describe
 from benchmarks.quantiles import quantile, shown
 from benchmarks.report import COLOURS
 from benchmarks.scale import at_most
-from benchmarks.site import SERVICE_PORT, SYN, Ends, Site, devices, site
+from benchmarks.site import SERVICE_PORT, SYN, Ends, Plan, Site, devices, plan, site
 from cloche.model.address import Address
 
 CASES = ((1, False), (30_000, False), (30_000, True))
@@ -33,6 +35,9 @@ GOAL = 1.05
 ROUNDS, QUICK_ROUNDS = 30, 3
 PACKETS, TURN = 4000, 200
 """Of each host in each round, and how many of one before the other has its turn."""
+
+EARLIER = 20_000
+"""First packets of each host before those that count: it has flows, as a host that is in use."""
 
 SEED = 20240229
 
@@ -73,15 +78,31 @@ def first_packets(at: Site, services: list[Address], chance: Random, count: int)
     return times
 
 
-def _round(sites: dict[int, Site], chance: Random) -> list[list[float]]:
+def _hosts(plans: dict[int, Plan], chance: Random) -> list[Site]:
+    """A new host for each case, in case's order, made in any order and in use already."""
+    made: dict[int, Site] = {}
+    for number in chance.sample(range(len(CASES)), len(CASES)):
+        made[number] = site(plans[CASES[number][0]])
+    hosts = [at for _, at in sorted(made.items())]
+    for case, at in zip(CASES, hosts, strict=True):
+        first_packets(at, _asked_for(case, at), chance, EARLIER)
+    return hosts
+
+
+def _asked_for(case: tuple[int, bool], at: Site) -> list[Address]:
+    return at.services[:1] if case[1] else at.services
+
+
+def _round(plans: dict[int, Plan], chance: Random) -> list[list[float]]:
     """All packets of one round, by case."""
+    hosts = _hosts(plans, chance)
     times: list[list[float]] = [[] for _ in CASES]
     for _ in range(PACKETS // TURN):
         for number in chance.sample(range(len(CASES)), len(CASES)):
-            count, only_one = CASES[number]
-            at = sites[count]
-            services = at.services[:1] if only_one else at.services
-            times[number] += first_packets(at, services, chance, TURN)
+            at = hosts[number]
+            times[number] += first_packets(at, _asked_for(CASES[number], at), chance, TURN)
+    for at in hosts:
+        at.engine.close()
     return times
 
 
@@ -94,22 +115,19 @@ def lines(p50: list[list[float]], p99: list[list[float]]) -> tuple[Line, ...]:
 
 
 def measure(rounds: int, console: Console) -> Report:
-    """All rounds; one before them is not counted. Raises ClocheError, OSError, RuntimeError."""
+    """All rounds. Raises ClocheError, OSError, RuntimeError."""
     machine, chance = describe(), Random(SEED)
     p50: list[list[float]] = [[] for _ in CASES]
     p99: list[list[float]] = [[] for _ in CASES]
     with Progress(console=console, transient=True) as progress, devices() as at:
-        task = progress.add_task("writing services", total=rounds + 1)
-        sites = {count: site(at, RULES, count) for count in {count for count, _ in CASES}}
+        task = progress.add_task("compiling", total=rounds)
+        plans = {count: plan(at, RULES, count) for count in {count for count, _ in CASES}}
         progress.update(task, description="first packets")
-        for number in range(rounds + 1):
-            for case, times in enumerate(_round(sites, chance)):
-                if number:
-                    p50[case].append(quantile(times, 0.5))
-                    p99[case].append(quantile(times, 0.99))
+        for _ in range(rounds):
+            for case, times in enumerate(_round(plans, chance)):
+                p50[case].append(quantile(times, 0.5))
+                p99[case].append(quantile(times, 0.99))
             progress.advance(task)
-        for made in sites.values():
-            made.engine.close()
     time = datetime.now(UTC).isoformat(timespec="seconds")
     return Report(1, time, machine, GOAL, RULES, rounds, PACKETS, lines(p50, p99))
 

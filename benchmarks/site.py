@@ -26,7 +26,7 @@ from cloche.model.flow import Delivery, Packet, TcpFlag, Verdict
 from cloche.model.policy import Direction
 from cloche.model.state import Event, Put
 from cloche.model.topology import TCP, Attachment, Backend, Endpoint, Host, Service, ServicePort
-from cloche.tables.schema import Capacity
+from cloche.tables.schema import Capacity, Write
 
 SERVERS = 3
 SERVICE_PORT = 80
@@ -152,18 +152,31 @@ def devices() -> Iterator[tuple[int, ...]]:
         yield tuple(found)
 
 
-def site(at: tuple[int, ...], rules: int, services: int, path: Path = OBJECT) -> Site:
-    """The program of an object with the tables of so many rules and services; it is closed by its engine.
+class Plan(NamedTuple):
+    """What such a host is made of: the endpoints' devices, the services' addresses, the tables' writes."""
+
+    devices: tuple[int, ...]
+    services: list[Address]
+    writes: tuple[Write, ...]
+
+
+def plan(at: tuple[int, ...], rules: int, services: int) -> Plan:
+    """The tables of so many rules and services."""
+    _, servers = _endpoints()
+    made = list(_services(services, servers))
+    change = Compiler(world.HOST, Capacity()).update(_events(rules, made, at))
+    return Plan(at, [one.addresses[0] for one in made], tuple(change.writes))
+
+
+def site(of: Plan, path: Path = OBJECT) -> Site:
+    """The program of an object with tables; it is closed by its engine.
 
     Raises OSError from the kernel, MachineError for an object that does not load.
     """
     engine = Engine(Capacity(), path)
     engine.configure(Settings(), STACK)
-    _, servers = _endpoints()
-    made = list(_services(services, servers))
-    change = Compiler(world.HOST, Capacity()).update(_events(rules, made, at))
-    engine.write(change.writes)
-    return Site(engine, at, [one.addresses[0] for one in made])
+    engine.write(of.writes)
+    return Site(engine, of.devices, of.services)
 
 
-__all__ = ["ACK", "SYN", "Direction", "Ends", "Site", "devices", "site"]
+__all__ = ["ACK", "SYN", "Direction", "Ends", "Plan", "Site", "devices", "plan", "site"]

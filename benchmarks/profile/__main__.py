@@ -30,7 +30,7 @@ from benchmarks.profile.counting import (
 )
 from benchmarks.profile.packets import KINDS, Kind, checked
 from benchmarks.quantiles import Spread, spread
-from benchmarks.site import Site, devices, site
+from benchmarks.site import Site, devices, plan, site
 from cloche.datapath.bpf import Runner, SkbContext
 from cloche.datapath.libbpf import ObjectFile
 
@@ -114,7 +114,8 @@ def measure(count: int, console: Console) -> Report:
     calling = lookups_object(names)
     with Progress(console=console, transient=True) as progress, devices() as at:
         task = progress.add_task("packets", total=len(KINDS))
-        real, counted, called = (site(at, RULES, SERVICES, *path) for path in ((), (counting,), (calling,)))
+        tables = plan(at, RULES, SERVICES)
+        real, counted, called = (site(tables, *path) for path in ((), (counting,), (calling,)))
         blocks = Blocks(counted.engine.loaded.programs.from_endpoint, counting, found)
         calls = Calls(called.engine.loaded.programs.from_endpoint, names)
         arrays = array_names(real.engine.loaded.programs.from_endpoint)
