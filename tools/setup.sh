@@ -27,8 +27,8 @@ check_machine() {
 	major=${release%%.*}
 	minor=${release#*.}
 	minor=${minor%%[!0-9]*}
-	if ((major < 6 || (major == 6 && minor < 6))); then
-		stop "kernel $release. Links on TCX exist since 6.6 (Debian 12: the kernel of bookworm-backports)"
+	if ((major < 6 || (major == 6 && minor < 1))); then
+		stop "kernel $release. The programs need 6.1 (Debian 12's own) or newer"
 	fi
 	[ -r /sys/kernel/btf/vmlinux ] || stop "the kernel has no BTF (CONFIG_DEBUG_INFO_BTF); the object needs it"
 }

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloche.datapath import bpf, devices, links, namespaces
+from cloche.datapath.machine import has_tcx
 from e2e.agent_lab import endpoint
 from e2e.altered_world import Running
 
@@ -98,10 +99,14 @@ def remove_filter(up: Running) -> str:
     return f"default/web: the program's filter was removed on {link}"
 
 
+HAS_LINKS = has_tcx() is not False
+"""Programs are on TCX links here unless another loader is asked for; else they are filters."""
+
+HOOKS: tuple[Callable[[Running], str], ...] = (
+    (detach_program, remove_pin, exchange_program) if HAS_LINKS else (remove_filter,)
+)
 DEVICES: tuple[Callable[[Running], str], ...] = (
-    detach_program,
-    remove_pin,
-    exchange_program,
+    *HOOKS,
     remove_map_pin,
     set_down,
     remove_route,

@@ -127,7 +127,7 @@ def test_maps_of_another_layout_are_not_adopted(instance: str) -> None:
 
 def test_this_machine_has_every_feature() -> None:
     """Where these tests run, nothing that the datapath needs is missing."""
-    assert [feature.name for feature in features() if not feature.present] == []
+    assert [feature.name for feature in features() if feature.needed and not feature.present] == []
     machine.require()
 
 

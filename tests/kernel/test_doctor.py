@@ -81,8 +81,10 @@ def test_sctp_is_what_the_kernel_says(private_host: None) -> None:
 
 def test_without_any_hook_nothing_is_fit(private_host: None) -> None:
     """A machine with neither TCX nor clsact cannot put programs on devices; with one of them it can."""
+    hooks = ("TCX links", "clsact qdisc")
     found = answers()
-    without = {name: found[name]._replace(present=False) for name in ("TCX links", "clsact qdisc")}
+    found |= {name: found[name]._replace(present=True) for name in hooks}
+    without = {name: found[name]._replace(present=False) for name in hooks}
     for name, answer in without.items():
         assert doctor.is_fit([*({**found, name: answer}).values()])
     assert not doctor.is_fit([*({**found, **without}).values()])

@@ -18,7 +18,9 @@ from typing import NamedTuple
 from cloche.agent.client import Client
 from cloche.datapath import bpf, links, namespaces
 from e2e.agent_lab import Instance, Machine, addresses, ingress_from, pod, service, wait_for
+from e2e.altered_devices import DEVICES, HAS_LINKS
 from e2e.altered_tables import (
+    TABLES,
     add_prefix,
     alter_address,
     alter_atoms,
@@ -65,6 +67,9 @@ def detach_uplink(up: Running) -> str:
     links.detach(fd)
     os.close(fd)
     return f"{pin.name}: the program was detached"
+
+
+EVERYTHING: tuple[Alteration, ...] = (*TABLES, *DEVICES, *((detach_uplink,) if HAS_LINKS else ()))
 
 
 class Site(NamedTuple):

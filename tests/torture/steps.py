@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from cloche.config import Loader
 from e2e.agent_lab import Machine
-from e2e.altered_devices import DEVICES, remove_filter
-from e2e.altered_tables import TABLES
+from e2e.altered_devices import remove_filter
 from other_layout import other_layout
-from torture.altered import Alteration, Alterations, detach_uplink
+from torture.altered import EVERYTHING, Alteration, Alterations
 from torture.clock import Clock, Jumps
 from torture.crowd import CROWDED, Crowd
 from torture.deaths import Deaths
@@ -215,5 +214,5 @@ def steps(rounds: int) -> Iterator[Step]:
     yield too_big(rounds)
     yield beneath(rounds)
     often = max(1, rounds // 4)
-    yield altered(often, Loader.AUTO, (*TABLES, *DEVICES, detach_uplink))
+    yield altered(often, Loader.AUTO, EVERYTHING)
     yield altered(often, Loader.CLSACT, (remove_filter,))

@@ -20,7 +20,7 @@ from cloche.model.address import host_block
 from cloche.model.topology import Endpoint
 from cloche.orchestrators.sandbox import World
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 POLL_SECONDS = 0.03
 TAIL_LINES = 20
 
