@@ -119,6 +119,22 @@ def test_names_resolve_in_a_pod(whole_shop: Sandbox) -> None:
     assert (said.status, said.out.strip()) in ((0, "2"), (0, "4")), said.err
 
 
+def test_a_machine_without_a_resolv_conf_is_told(whole_shop: Sandbox, tmp_path: Path) -> None:
+    """Where there is none that the pod's own could stand in for, that is said, and the program runs."""
+    etc = tmp_path / "etc"
+    hide = f"cp -a /etc {etc} && rm -f {etc}/resolv.conf && mount --bind {etc} /etc"
+    command = whole_shop.command("exec", "shop/front-0", "--", "true")
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh", *command],
+        env=whole_shop.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert "no /etc/resolv.conf, so the pod's own is not seen" in done.stderr
+    assert "resolv.conf" not in whole_shop.run("exec", "shop/front-0", "--", "true").err
+
+
 def test_names_do_not_resolve_where_policy_forgets_them(whole_shop: Sandbox) -> None:
     """Without the policy that lets names through, a pod of the closed namespace resolves nothing."""
     names = (

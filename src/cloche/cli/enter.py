@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 from cloche.errors import Finding, InputError, MachineError
@@ -15,6 +16,9 @@ from cloche.errors import Finding, InputError, MachineError
 CLONE_NEWNS, CLONE_NEWNET = 0x00020000, 0x40000000
 MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 NETNS_FILES = Path("/etc/netns")
+MISSING = (
+    "this machine has no {target}, so the pod's own is not seen; hint: create one, an empty one will do\n"
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -33,7 +37,10 @@ def become(netns: str, command: list[str]) -> None:
 
 
 def enter(netns: str) -> None:
-    """Move this thread into the namespace at path ``netns``. Raises MachineError."""
+    """Move this thread into the namespace at path ``netns``. Raises MachineError.
+
+    A file that the machine has none of cannot be put in its place: said on standard error.
+    """
     try:
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -48,6 +55,8 @@ def enter(netns: str) -> None:
     for file in folder.iterdir() if folder.is_dir() else ():
         if (target := Path("/etc") / file.name).exists():
             _mount(str(file), str(target), MS_BIND)
+        else:
+            sys.stderr.write(MISSING.format(target=target))
 
 
 def _mount(source: str, target: str, flags: int) -> None:
