@@ -63,7 +63,8 @@ KVM_SILENT_SECONDS = 30
 INIT = """#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/repo/src:/site HOME=/tmp PYTHONDONTWRITEBYTECODE=1
-mkdir -p /proc /sys /dev /tmp /run/netns /var/lib /sbin /root /etc; ln -sfn /run /var/run; touch /etc/resolv.conf
+mkdir -p /proc /sys /dev /tmp /run/netns /var/lib /sbin /root /etc
+ln -sfn /run /var/run; touch /etc/resolv.conf
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t bpf bpf /sys/fs/bpf
 ln -sf /bin/busybox /sbin/modprobe; ln -sf /proc/self/fd /dev/fd
 echo "CLOCHE-BOOTED $(uname -r)"
