@@ -25,7 +25,7 @@ fuzz: ## attacks at length: 10^8 packets (the oracle judges two in a hundred), 1
 mutants: ## programs made wrong on purpose: does the suite notice each? (root, half an hour)
 	$(PYTHON) tests/mutation/run.py --write
 
-kernel-6.1: ## the kernel tests, and the agent's with real packets, by Debian 12's own kernel, booted in qemu (root, half an hour where it is emulated)
+kernel-6.1: ## the kernel tests and some of the agent's by Debian 12's own kernel, booted in qemu (root, up to an hour where it is emulated)
 	$(PYTHON) tools/old_kernel.py
 
 upgrades: ## layout upgrades under traffic, killed at every step, with both loaders (root, minutes)

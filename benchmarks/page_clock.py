@@ -101,9 +101,8 @@ def services(on: On) -> Iterator[str]:
         "128 bytes with its entry and its first backends, and the page table's entry for it "
         "([how](design/fronts.md)). It is waited for together with the look-up of the flow, which misses "
         "the caches with one service too; asking for the front before the flow made no difference. The "
-        "kernel gives an array pages of 4 KiB, more of them here than the processor keeps translations for, "
-        "and each that is missing is looked for in the guest's and the hypervisor's tables. Needed would be "
-        "a front of one line, or huge pages."
+        "kernel keeps an array on pages of 4 KiB, some 4,000 for the fronts. Needed would be fewer: by a "
+        "front of one line, or by huge pages; neither was tried."
     )
 
 

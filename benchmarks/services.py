@@ -27,7 +27,8 @@ from benchmarks.scale import at_most
 from benchmarks.site import SERVICE_PORT, SYN, Ends, Plan, Site, devices, plan, site
 from cloche.model.address import Address
 
-CASES = ((1, False), (30_000, False), (30_000, True))
+Case = tuple[int, bool]
+CASES: tuple[Case, ...] = ((1, False), (30_000, False), (30_000, True))
 """How many services, and whether only one of them is asked for; the second has the goal."""
 
 RULES = 1000
@@ -78,32 +79,28 @@ def first_packets(at: Site, services: list[Address], chance: Random, count: int)
     return times
 
 
-def _hosts(plans: dict[int, Plan], chance: Random) -> list[Site]:
-    """A new host for each case, in case's order, made in any order and in use already."""
-    made: dict[int, Site] = {}
-    for number in chance.sample(range(len(CASES)), len(CASES)):
-        made[number] = site(plans[CASES[number][0]])
-    hosts = [at for _, at in sorted(made.items())]
-    for case, at in zip(CASES, hosts, strict=True):
+def _hosts(plans: dict[int, Plan], chance: Random) -> dict[Case, Site]:
+    """A new host for each case, made in any order and in use already."""
+    hosts = {case: site(plans[case[0]]) for case in chance.sample(CASES, len(CASES))}
+    for case, at in hosts.items():
         first_packets(at, _asked_for(case, at), chance, EARLIER)
     return hosts
 
 
-def _asked_for(case: tuple[int, bool], at: Site) -> list[Address]:
+def _asked_for(case: Case, at: Site) -> list[Address]:
     return at.services[:1] if case[1] else at.services
 
 
 def _round(plans: dict[int, Plan], chance: Random) -> list[list[float]]:
     """All packets of one round, by case."""
     hosts = _hosts(plans, chance)
-    times: list[list[float]] = [[] for _ in CASES]
+    times: dict[Case, list[float]] = {case: [] for case in CASES}
     for _ in range(PACKETS // TURN):
-        for number in chance.sample(range(len(CASES)), len(CASES)):
-            at = hosts[number]
-            times[number] += first_packets(at, _asked_for(CASES[number], at), chance, TURN)
-    for at in hosts:
+        for case in chance.sample(CASES, len(CASES)):
+            times[case] += first_packets(hosts[case], _asked_for(case, hosts[case]), chance, TURN)
+    for at in hosts.values():
         at.engine.close()
-    return times
+    return [*times.values()]
 
 
 def lines(p50: list[list[float]], p99: list[list[float]]) -> tuple[Line, ...]:

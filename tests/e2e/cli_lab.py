@@ -33,6 +33,11 @@ class Said(NamedTuple):
     err: str
 
 
+def where(change: str, words: list[str]) -> list[str]:
+    """Words that are run where a shell's commands changed what is mounted, for them alone."""
+    return ["unshare", "--mount", "sh", "-c", f'{change} && exec "$@"', "sh", *words]
+
+
 class Sandbox:
     """One instance, driven by the command line; nothing of it is there before ``up``."""
 
@@ -54,8 +59,12 @@ class Sandbox:
 
     def run(self, *arguments: str, stdin: str = "") -> Said:
         """Run a command on the instance, in the repository's root."""
+        return self.said(self.command(*arguments), stdin)
+
+    def said(self, words: list[str], stdin: str = "") -> Said:
+        """What these words say, run as they are."""
         done = subprocess.run(
-            self.command(*arguments),
+            words,
             cwd=ROOT,
             input=stdin,
             capture_output=True,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
-from e2e.cli_lab import ROOT, SECONDS, Said, Sandbox, leftovers, sandbox
+from e2e.cli_lab import Said, Sandbox, leftovers, sandbox, where
 
 POD = """
 apiVersion: v1
@@ -52,17 +51,9 @@ def running() -> Iterator[Sandbox]:
         yield made
 
 
-def said(made: Sandbox, words: list[str], stdin: str = POD) -> Said:
-    """What these words said, run as they are."""
-    done = subprocess.run(
-        words, cwd=ROOT, input=stdin, capture_output=True, text=True, timeout=SECONDS, env=made.environment
-    )
-    return Said(done.returncode, done.stdout, done.stderr)
-
-
 def as_nobody(made: Sandbox, *words: str) -> Said:
     """What a command said to a user without any privilege."""
-    return said(made, [sys.executable, "-c", AS_NOBODY, *words])
+    return made.said([sys.executable, "-c", AS_NOBODY, *words], POD)
 
 
 @pytest.mark.parametrize(
@@ -108,9 +99,8 @@ def test_who_is_not_root_starts_nothing() -> None:
 def test_a_machine_without_btf_is_told_so() -> None:
     """Where the kernel's BTF is missing up names it and the option that makes it, and leaves nothing."""
     with sandbox(3) as made:
-        hide = 'mount -t tmpfs none /sys/kernel/btf && exec "$@"'
         up = made.command("up", "--detach", "-f", "-", *made.ranges)
-        answer = said(made, ["unshare", "--mount", "sh", "-c", hide, "sh", *up])
+        answer = made.said(where("mount -t tmpfs none /sys/kernel/btf", up), POD)
         assert answer.status == 2
         assert "BTF of the kernel is needed" in answer.err
         assert "CONFIG_DEBUG_INFO_BTF" in answer.err
@@ -120,9 +110,8 @@ def test_a_machine_without_btf_is_told_so() -> None:
 def test_a_machine_without_ipv6_is_told_so() -> None:
     """Where the kernel was booted without IPv6 up says so, with the option to change, and leaves nothing."""
     with sandbox(3) as made:
-        hide = 'mount -t tmpfs none /proc/sys/net && exec "$@"'
         up = made.command("up", "--detach", "-f", "-", *made.ranges)
-        answer = said(made, ["unshare", "--mount", "sh", "-c", hide, "sh", *up])
+        answer = made.said(where("mount -t tmpfs none /proc/sys/net", up), POD)
         assert answer.status == 2
         assert "IPv6 is needed" in answer.err
         assert "ipv6.disable=1" in answer.err
@@ -134,7 +123,7 @@ def test_a_kernel_that_is_too_old_is_told_so() -> None:
     """A release before the floor is named with what it lacks, and nothing is left."""
     with sandbox(3) as made:
         up = made.command("up", "--detach", "-f", "-", *made.ranges)
-        answer = said(made, ["setarch", "--uname-2.6", *up])
+        answer = made.said(["setarch", "--uname-2.6", *up], POD)
         assert answer.status == 2
         assert "this kernel is 2.6." in answer.err
         assert "is needed (kernel 6." in answer.err

@@ -17,7 +17,7 @@ import pytest
 from cloche.agent.disk import Disk
 from cloche.agent.processes import has_ended
 from cloche.config import Config
-from e2e.cli_lab import ROOT, Sandbox, leftovers, sandbox, second_octet
+from e2e.cli_lab import ROOT, Sandbox, leftovers, sandbox, second_octet, where
 
 SHOP = "examples/shop"
 TALK = """
@@ -123,15 +123,9 @@ def test_a_machine_without_a_resolv_conf_is_told(whole_shop: Sandbox, tmp_path: 
     """Where there is none that the pod's own could stand in for, that is said, and the program runs."""
     etc = tmp_path / "etc"
     hide = f"cp -a /etc {etc} && rm -f {etc}/resolv.conf && mount --bind {etc} /etc"
-    command = whole_shop.command("exec", "shop/front-0", "--", "true")
-    done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", f'{hide} && exec "$@"', "sh", *command],
-        env=whole_shop.environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0
-    assert "no /etc/resolv.conf, so the pod's own is not seen" in done.stderr
+    said = whole_shop.said(where(hide, whole_shop.command("exec", "shop/front-0", "--", "true")))
+    assert said.status == 0
+    assert "no /etc/resolv.conf, so the pod's own is not seen" in said.err
     assert "resolv.conf" not in whole_shop.run("exec", "shop/front-0", "--", "true").err
 
 
